@@ -60,7 +60,7 @@ def test_numbers_are_exactly_those_that_were_written(reader: LargeBodies) -> Non
     "content, told",
     [
         (b'{"entities": [' + b"{}," * 2_000_000, "Invalid JSON: EOF"),
-        (b'{"entities": [{"a": 1, "a": 2}]}', "there twice"),
+        (b'{"entities": [{"a": 1, "a": 2}]}', "given twice"),
         (b'{"entities": [{' + b",".join(b'"k%d":1' % number for number in range(10_001)) + b"}]}", "an object of 10001 keys"),
         (b'{"entities": [{"a": [[' + b"1," * 200_000 + b"1]" + b",1" * 200 + b"]}]}", "an entry of 200003 values"),
         (b'{"entities": [{"a": ' + b"[" * 300 + b"]" * 300 + b"}]}", "recursion limit"),

@@ -179,7 +179,7 @@ def test_wrong_names_types_and_extensions(modelled: Served) -> None:
 
     assert "did you mean 'basket' or" in error_of(ask(KEYS, {**BASKETS, "name": "baskets"}), 400, "RequestError")["message"]
     error_of(ask(KEYS, {**BASKETS, "datatype": "BYTES", "data": ["x", "y"]}), 422, "TypeMismatch")
-    assert "there twice" in error_of(ask(KEYS, KEYS), 422, "RequestError")["message"]
+    assert "given twice" in error_of(ask(KEYS, KEYS), 422, "RequestError")["message"]
     assert "binary" in error_of(ask({**KEYS, "parameters": {"binary_data_size": 16}}, BASKETS), 400, "RequestError")["message"]
     outputs = [{"name": "prediction", "parameters": {"classification": 2}}]
     assert "classification" in error_of(ask(KEYS, BASKETS, outputs=outputs), 400, "RequestError")["message"]

@@ -211,4 +211,4 @@ def test_over_http_and_from_the_command_line(split: Split) -> None:
 def test_wrong_command_lines(arguments: list[str], status: int, tmp_path: Path) -> None:
     done = run("traffic", "spender", *arguments, "--home", str(tmp_path))
     assert done.exit_code == status
-    assert "champion=" in done.stderr or "there twice" in done.stderr
+    assert "champion=" in done.stderr or "given twice" in done.stderr
