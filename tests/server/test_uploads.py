@@ -119,7 +119,7 @@ def test_odd_columns(reader: UploadReader) -> None:
         with pytest.raises(RequestError, match="column's name"):
             read_upload(reader, forged.stream(pa.table({name: [1]})))
     union = pa.UnionArray.from_sparse(pa.array([0, 0], pa.int8()), [pa.array([1, 2])])
-    with pytest.raises(RequestError, match="which no table holds"):
+    with pytest.raises(RequestError, match="which cannot be stored"):
         read_upload(reader, forged.stream(pa.table({"x": union})))
 
 
