@@ -123,7 +123,7 @@ def _plain_type(arrow_type: pa.DataType, name: str, depth: int = 0) -> pa.DataTy
     if is_.is_struct(arrow_type):
         return pa.struct([(field.name, _plain_type(field.type, name, depth + 1)) for field in arrow_type])
     if is_.is_nested(arrow_type):
-        raise Refused(f"the column {name!r} is {_type_name(arrow_type)}, which no table holds; cast it or leave it out")
+        raise Refused(f"the column {name!r} is {_type_name(arrow_type)}, which cannot be stored; cast it or leave it out")
     return arrow_type
 
 
@@ -154,7 +154,7 @@ def _column_to_plain(column: pa.Array, field: pa.Field) -> pa.Array:
     try:
         return column.cast(field.type)
     except pa.ArrowNotImplementedError as error:
-        raise Refused(f"the column {field.name!r} is {_type_name(column.type)}, which no table holds; cast it or leave it out") from error
+        raise Refused(f"the column {field.name!r} is {_type_name(column.type)}, which cannot be stored; cast it or leave it out") from error
 
 
 def _type_name(arrow_type: pa.DataType) -> str:
