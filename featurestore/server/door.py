@@ -6,13 +6,14 @@ from typing import NamedTuple
 from starlette.types import Message, Receive, Scope
 
 from featurestore.server.admission import Admission
+from featurestore.server.content_types import JSON_HEADER
 from featurestore.server.json_body import IN_LOOP_BYTES
 from featurestore.server.middleware import Authorization
 from featurestore.settings import Settings
 
 
 class Door:
-    """Admits requests with a short, plain body of known length. All others are left to the middleware, which answers what is wrong."""
+    """Admits requests with a short JSON body of known length. All others are left to the middleware, which answers what is wrong."""
 
     def __init__(self, settings: Settings, admission: Admission, authorization: Authorization | None) -> None:
         self._admission, self._authorization = admission, authorization
@@ -21,6 +22,8 @@ class Door:
 
     def admits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
         """Whether a request may come in; `headers` are those of the scope."""
+        if headers.get(b"content-type") != JSON_HEADER:
+            return False
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > self._body_limit or b"content-encoding" in headers or b"transfer-encoding" in headers:
             return False

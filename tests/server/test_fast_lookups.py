@@ -147,6 +147,14 @@ def test_invalid_and_rare_requests_are_left_to_the_regular_route(wide: Served, b
     assert fast.content == ordinary.content
 
 
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}, {"content-type": "application/x-www-form-urlencoded"}])
+def test_bodies_that_are_not_declared_as_json_are_refused(wide: Served, answered: list[bool], headers: dict[str, str]) -> None:
+    response = wide.http.post("/v1/services/single/online", content=b'{"entities": [{"id": 1}]}', headers=headers)
+    assert response.status_code == 422, response.text
+    assert "Content-Type: application/json" in response.text
+    assert answered == []
+
+
 def test_other_services_methods_and_parameters_are_left_to_the_application(wide: Served, answered: list[bool]) -> None:
     body = {"entities": [{"id": 1}]}
     assert wide.http.post("/v1/services/sin/online", json=body).status_code == 404

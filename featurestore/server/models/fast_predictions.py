@@ -16,7 +16,6 @@ from featurestore.errors import FeatureStoreError
 from featurestore.server import json_body
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.compression import compress_for
-from featurestore.server.content_types import JSON_HEADER
 from featurestore.server.door import Door, receive_body
 from featurestore.server.errors import handle_error
 from featurestore.server.metrics import CLIENT_DISCONNECTED, Metrics
@@ -68,8 +67,7 @@ class FastPredictions:
         name, query = path[len(_BEGIN) : -len(_END)], _QUERY.fullmatch(scope["query_string"])
         if not name or "/" in name or (scope["query_string"] and query is None):
             return None
-        headers = dict(scope["headers"])
-        if headers.get(b"content-type") != JSON_HEADER or not self._door.admits(scope, headers):
+        if not self._door.admits(scope, dict(scope["headers"])):
             return None
         return Selection(name) if query is None else Selection(name, **{query[1].decode(): query[2].decode()})
 
