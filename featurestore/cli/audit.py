@@ -35,7 +35,7 @@ SHOWN = (
 @click.argument("model_uri")
 @click.option("--deep", is_flag=True, help="Also compute the training set again from its pinned snapshots.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the chain as one page with a picture.")
-@context.shared
+@context.store_options
 def audit(model_uri: str, deep: bool, html: Path | None) -> None:
     """Verify the chain behind a model.
 

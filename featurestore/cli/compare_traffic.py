@@ -24,7 +24,7 @@ SHOWN_CLASSES = 5
 @click.option("--labels", metavar="ROWS", help="Labels: a table namespace.name, a SELECT, or a Parquet or CSV file.")
 @click.option("--label", metavar="COLUMN", help="The column of the labels with the label.")
 @click.option("--timestamp", metavar="COLUMN", help="The column of the labels with their time: a prediction gets the next one of its keys.")
-@context.shared
+@context.store_options
 def compare_traffic(name: str, since: str | None, labels: str | None, label: str | None, timestamp: str | None) -> None:
     """Compare the aliases that receive a model's traffic.
 

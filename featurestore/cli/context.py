@@ -50,12 +50,12 @@ url_option = click.option(
 json_option = click.option("--json", "json", is_flag=True, callback=_store_option, expose_value=False, help="Print JSON.")
 
 
-def shared(command: Decorated) -> Decorated:
+def store_options(command: Decorated) -> Decorated:
     """The options of commands that work on a local store or on a server."""
     return home_option(url_option(json_option(command)))
 
 
-def local(command: Decorated) -> Decorated:
+def local_options(command: Decorated) -> Decorated:
     """The options of commands that never use a server: they write files, or are the server."""
     return home_option(json_option(command))
 

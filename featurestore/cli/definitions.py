@@ -31,7 +31,7 @@ path_argument = click.argument("definitions", required=False, type=click.Path(pa
 @click.option("--check", is_flag=True, help="Exit with status 1 if there is anything to apply, for CI.")
 @click.option("--diff", is_flag=True, help="Print a diff of the SQL of changed views.")
 @click.option("--sql", is_flag=True, help="Print the SQL of new and changed views.")
-@context.shared
+@context.store_options
 def plan(definitions: Path | None, check: bool, diff: bool, sql: bool) -> None:
     """Show what applying the definitions would change.
 
@@ -53,7 +53,7 @@ def plan(definitions: Path | None, check: bool, diff: bool, sql: bool) -> None:
 
 @click.command(cls=Command)
 @path_argument
-@context.shared
+@context.store_options
 def apply(definitions: Path | None) -> None:
     """Register definitions and create their tables.
 

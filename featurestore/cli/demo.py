@@ -8,7 +8,7 @@ from featurestore.cli.output import console, print_json
 
 
 @click.command(cls=Command)
-@context.local
+@context.local_options
 def demo() -> None:
     """Run the whole workflow on a year of flights.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("a", metavar="ID|MODEL_URI")
 @click.argument("b", metavar="ID|MODEL_URI")
-@context.shared
+@context.store_options
 def diff(a: str, b: str) -> None:
     """Compare two training sets.
 

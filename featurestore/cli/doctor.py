@@ -47,7 +47,7 @@ class Finding:
 
 @click.command(cls=Command)
 @click.option("--repair", is_flag=True, help="Roll tables with missing files back to their last complete snapshot.")
-@context.shared
+@context.store_options
 def doctor(repair: bool) -> None:
     """Check settings, stores, disk and versions.
 

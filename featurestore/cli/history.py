@@ -18,7 +18,7 @@ MODES = ("merge", "append", "overwrite")
 
 @click.command(cls=Command)
 @click.argument("table")
-@context.shared
+@context.store_options
 def history(table: str) -> None:
     """Show what happened to a table.
 
@@ -49,7 +49,7 @@ def history(table: str) -> None:
 @click.argument("file")
 @click.option("--mode", type=click.Choice(MODES), default="merge", show_default=True, help="What to do with stored rows.")
 @click.option("--run-id", metavar="ID", help="An id of this write; a second write with it adds nothing.")
-@context.shared
+@context.store_options
 def write(table: str, file: str, mode: "WriteMode", run_id: str | None) -> None:
     """Write the rows of a file to a table, by its keys.
 

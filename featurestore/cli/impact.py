@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("table")
 @click.option("--column", metavar="NAME", help="Only what depends on this column of the table.")
-@context.shared
+@context.store_options
 def impact(table: str, column: str | None) -> None:
     """Show what depends on a table or a column.
 

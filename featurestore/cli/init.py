@@ -24,7 +24,7 @@ NEXT = (
 
 @click.command(cls=Command)
 @click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
-@context.local
+@context.local_options
 def init(folder: Path) -> None:
     """Write a small example project.
 

@@ -33,7 +33,7 @@ COLUMNS = {
 @click.option("--drop-superseded-after", metavar="DURATION", help="Drop versions of rows superseded longer ago than this; default: none.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("--explain", is_flag=True, help="Only show what keeps which snapshot alive, and change nothing.")
-@context.shared
+@context.store_options
 def maintain(older_than: str, drop_superseded_after: str | None, dry_run: bool, explain: bool) -> None:
     """Compact files, expire snapshots, remove orphan files.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[VIEW]...")
 @click.option("--start", metavar="TIME", help="Recompute from this time; default: from the watermark.")
 @click.option("--end", metavar="TIME", help="Compute up to this time; default: now.")
-@context.shared
+@context.store_options
 def materialize(names: tuple[str, ...], start: str | None, end: str | None) -> None:
     """Update views, in their tables and online.
 

@@ -28,7 +28,7 @@ SHOWN = 5
 @click.option("--save", is_flag=True, help="Write the rows to the model's inference table instead of printing them.")
 @click.option("--run-id", metavar="ID", help="With --save: an id of this run; a second run with it adds nothing.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write rows, features and predictions to this Parquet file.")
-@context.shared
+@context.store_options
 def score(model_uri: str, spine: str, written: tuple[str, ...], at: str | None, save: bool, run_id: str | None, out: Path | None) -> None:
     """Score rows with a logged model.
 

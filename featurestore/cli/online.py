@@ -21,7 +21,7 @@ COLORS = {"PRESENT": "green", "EXPIRED": "yellow", "STALE": "yellow", "NOT_FOUND
 @click.argument("service")
 @click.argument("keys", nargs=-1, metavar="KEY=VALUE...")
 @click.option("--request", "fields", multiple=True, metavar="FIELD=VALUE", help="A request field of the service; repeatable.")
-@context.shared
+@context.store_options
 def online(service: str, keys: tuple[str, ...], fields: tuple[str, ...]) -> None:
     """Look up the newest features of an entity.
 

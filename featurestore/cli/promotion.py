@@ -22,7 +22,7 @@ DONE = {"promote": "promoted", "demote": "demoted", "rollback": "rolled back", "
 def _who(command: Decorated) -> Decorated:
     approver = click.option("--approver", required=True, metavar="NAME", help="Who decides this; it is recorded.")
     reason = click.option("--reason", metavar="TEXT", help="Why; it is recorded.")
-    return approver(reason(context.shared(command)))
+    return approver(reason(context.store_options(command)))
 
 
 _alias = click.option("--alias", default="champion", show_default=True, metavar="NAME", help="The alias to change.")

@@ -12,7 +12,7 @@ from featurestore.values.humanize import format_count
 @click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[VIEW]...")
 @click.option("--full", is_flag=True, help="Replace all online rows of each table.")
-@context.shared
+@context.store_options
 def publish(names: tuple[str, ...], full: bool) -> None:
     """Publish feature tables to the online store.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--service", is_flag=True, help="VIEW is the name of a service; remove it with all its versions.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@context.shared
+@context.store_options
 def remove(name: str, version: int | None, service: bool, dry_run: bool, yes: bool) -> None:
     """Remove a view, one version of it, or a service.
 

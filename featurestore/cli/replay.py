@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("request_id")
 @click.option("--row", type=click.IntRange(min=0), help="Number of the record in its request, from 0; default: the first.")
-@context.shared
+@context.store_options
 def replay(request_id: str, row: int | None) -> None:
     """Compute a logged prediction again, and compare.
 

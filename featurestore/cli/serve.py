@@ -12,7 +12,7 @@ from featurestore.cli.output import print_json, say
 @click.option("--host", help="Address to listen on; default: 127.0.0.1, or the settings.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for a free one; default: 8080, or the settings.")
 @click.option("--workers", type=click.IntRange(1), help="Server processes; default: 1, or the settings.")
-@context.local
+@context.local_options
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the store over HTTP.
 

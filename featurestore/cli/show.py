@@ -99,7 +99,7 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
 @click.argument("what", metavar="WHAT", type=click.Choice(list(LINES)))
 @click.argument("name", required=False)
 @click.option("--sql", is_flag=True, help="Also print the SQL of a view or a training set.")
-@context.shared
+@context.store_options
 def show(what: str, name: str | None, sql: bool) -> None:
     """List objects of a type, or show one of them.
 

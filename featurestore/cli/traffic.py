@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--remove", is_flag=True, help="Remove the split: the approved version answers again.")
 @click.option("--approver", metavar="NAME", help="Who decides this; it is recorded. Default: the user.")
 @click.option("--reason", metavar="TEXT", help="Why; it is recorded.")
-@context.shared
+@context.store_options
 def traffic(name: str, weights: Sequence[str], shadow: Sequence[str], remove: bool, approver: str | None, reason: str | None) -> None:
     """Split the requests to a model among its aliases.
 

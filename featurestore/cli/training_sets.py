@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     help="Split by a hash of this column; default: the keys of the service; repeatable.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the rows to this Parquet file.")
-@context.shared
+@context.store_options
 def training_set(
     service: str,
     spine: str | None,
@@ -87,7 +87,7 @@ def training_set(
 
 @click.command(cls=Command)
 @click.argument("id_or_model_uri", metavar="ID|MODEL_URI")
-@context.shared
+@context.store_options
 def rebuild(id_or_model_uri: str) -> None:
     """Rebuild a training set and verify its digest.
 

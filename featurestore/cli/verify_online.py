@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("verify-online", cls=Command)
 @click.argument("names", nargs=-1, metavar="[VIEW]...")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Compare a random sample of N rows of each table; default: all.")
-@context.shared
+@context.store_options
 def verify_online(names: tuple[str, ...], sample: int | None) -> None:
     """Compare the online store with the feature tables.
 

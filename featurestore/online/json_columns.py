@@ -45,19 +45,21 @@ _FORMATTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def encode_values(heads: pa.Array, columns: Sequence[pa.Array], kinds: Sequence[str]) -> pa.Array:
+def encode_values(heads: pa.Array, columns: Sequence[pa.Array], value_types: Sequence[str]) -> pa.Array:
     """One binary value for each row: the bytes of its head, and its values as JSON, each after a comma.
 
     The columns are results of `to_stored`. A few thousand rows at a time are faster than all, since they fit in the processor's cache.
     """
     parts = [
-        pc.binary_join_element_wise(heads.slice(start, STEP_ROWS), *_segments([c.slice(start, STEP_ROWS) for c in columns], kinds), b"")
+        pc.binary_join_element_wise(
+            heads.slice(start, STEP_ROWS), *_segments([c.slice(start, STEP_ROWS) for c in columns], value_types), b""
+        )
         for start in range(0, len(heads), STEP_ROWS)
     ]
     return pa.concat_arrays(parts)
 
 
-def decode_values(rows: Sequence[bytes], kinds: Sequence[str]) -> list[list[Any]]:
+def decode_values(rows: Sequence[bytes], value_types: Sequence[str]) -> list[list[Any]]:
     """The Python values of rows, from the bytes of their values.
 
     A row with another number of values, which `encode_values` did not write, gets its JSON values unconverted.
@@ -68,32 +70,32 @@ def decode_values(rows: Sequence[bytes], kinds: Sequence[str]) -> list[list[Any]
     values: list[list[Any]] = orjson.loads(content) if rows else []
     if len(values) != len(rows):
         raise orjson.JSONDecodeError("the bytes of a row are those of several", "", 0)
-    converted = [row for row in values if len(row) == len(kinds)]
+    converted = [row for row in values if len(row) == len(value_types)]
     finite = not any(name in content for name in _QUOTED_NAMES)
-    for index, kind in enumerate(kinds):
-        if (parser := _parser_of(kind)) is not None and not (finite and "float" in kind):
+    for index, value_type in enumerate(value_types):
+        if (parser := _parser_of(value_type)) is not None and not (finite and "float" in value_type):
             for row in converted:
                 if (value := row[index]) is not None:
                     row[index] = parser(value)
     return values
 
 
-def _segments(columns: Sequence[pa.Array], kinds: Sequence[str]) -> Iterator[pa.Array]:
+def _segments(columns: Sequence[pa.Array], value_types: Sequence[str]) -> Iterator[pa.Array]:
     """Binary arrays that, joined row by row, are the values of each row, each after a comma."""
-    described = [(_number_type(column, kind), column, kind) for column, kind in zip(columns, kinds, strict=True)]
+    described = [(_number_type(column, value_type), column, value_type) for column, value_type in zip(columns, value_types, strict=True)]
     for number_type, group in groupby(described, lambda entry: entry[0]):
         if number_type is None:
-            for _, column, kind in group:
-                yield from (pa.repeat(pa.scalar(_COMMA), len(column)), _texts(column, kind))
+            for _, column, value_type in group:
+                yield from (pa.repeat(pa.scalar(_COMMA), len(column)), _texts(column, value_type))
         else:
             yield _numbers([column.to_numpy(zero_copy_only=False) for _, column, _ in group], number_type)
 
 
-def _number_type(column: pa.Array, kind: str) -> type[np.generic] | None:
+def _number_type(column: pa.Array, value_type: str) -> type[np.generic] | None:
     """The numpy type as which orjson writes a column correctly; None if its values must be written separately."""
-    if kind == "int" and not column.null_count:
+    if value_type == "int" and not column.null_count:
         return np.int64
-    if kind != "float":
+    if value_type != "float":
         return None
     # In numpy a NULL becomes NaN, which orjson writes as null. A stored NaN must not become null.
     finite = int(np.isfinite(column.to_numpy(zero_copy_only=False)).sum())
@@ -113,20 +115,20 @@ def _numbers(columns: Sequence[NDArray[Any]], number_type: type[np.generic]) -> 
     return pa.Array.from_buffers(pa.binary(), len(matrix), [None, offsets.buffers()[1], pa.py_buffer(data)])
 
 
-def _texts(column: pa.Array, kind: str) -> pa.Array:
+def _texts(column: pa.Array, value_type: str) -> pa.Array:
     """The JSON texts of a column's values."""
-    if kind == "bool":
+    if value_type == "bool":
         return pc.if_else(column, pa.scalar(b"true"), pa.scalar(b"false")).fill_null(_NULL)
-    if kind == "int":
+    if value_type == "int":
         return column.cast(pa.string()).cast(pa.binary()).fill_null(_NULL)
-    return pa.array(map(orjson.dumps, _format_values(column.to_pylist(), kind)), pa.binary(), size=len(column))
+    return pa.array(map(orjson.dumps, _format_values(column.to_pylist(), value_type)), pa.binary(), size=len(column))
 
 
-def _format_values(values: Iterable[Any], kind: str) -> Iterator[Any]:
+def _format_values(values: Iterable[Any], value_type: str) -> Iterator[Any]:
     """Convert values to ones that orjson writes in the format of HTTP responses."""
-    if kind.startswith("list<"):
-        return (None if value is None else list(_format_values(value, kind[5:-1])) for value in values)
-    format_value = _FORMATTERS.get(kind)
+    if value_type.startswith("list<"):
+        return (None if value is None else list(_format_values(value, value_type[5:-1])) for value in values)
+    format_value = _FORMATTERS.get(value_type)
     return iter(values) if format_value is None else (None if value is None else format_value(value) for value in values)
 
 
@@ -135,9 +137,9 @@ def _name(value: float) -> str:
 
 
 @lru_cache(maxsize=256)
-def _parser_of(kind: str) -> Callable[[Any], Any] | None:
+def _parser_of(value_type: str) -> Callable[[Any], Any] | None:
     """A function that converts a value from its JSON form; None if no conversion is needed."""
-    if kind.startswith("list<"):
-        inner = _parser_of(kind[5:-1])
+    if value_type.startswith("list<"):
+        inner = _parser_of(value_type[5:-1])
         return None if inner is None else lambda values: [None if value is None else inner(value) for value in values]
-    return _PARSERS.get(kind)
+    return _PARSERS.get(value_type)

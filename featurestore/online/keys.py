@@ -24,7 +24,7 @@ from featurestore.online.value_types import to_stored
 from featurestore.values.epoch import EPOCH, EPOCH_DAY
 
 LIMIT = 500
-KINDS = frozenset({"bool", "int", "string", "binary", "date", "timestamp", "uuid", "decimal"})
+KEY_TYPES = frozenset({"bool", "int", "string", "binary", "date", "timestamp", "uuid", "decimal"})
 _DATE, _TIMESTAMP, _UUID, _NUMBER = 1, 2, 3, 4
 _HASHED = b"\xc1"
 _PLAIN = frozenset({int, str, bytes, bool})
@@ -74,39 +74,39 @@ def decode_key(encoded: bytes) -> tuple[Any, ...] | None:
         return None
 
 
-def encode_keys(columns: Sequence[pa.Array], names: Sequence[str], kinds: Sequence[str]) -> pa.Array:
+def encode_keys(columns: Sequence[pa.Array], names: Sequence[str], value_types: Sequence[str]) -> pa.Array:
     """The bytes of each row's key, equal to `encode_key` of its values; the columns must not contain NULL.
 
     Raises: TypeMismatch for a value that cannot be a key.
     """
     cells = MsgpackColumns(len(columns[0]))
     cells.array_header(len(columns))
-    for column, name, kind in zip(columns, names, kinds, strict=True):
-        _add(cells, column, name, kind)
+    for column, name, value_type in zip(columns, names, value_types, strict=True):
+        _add(cells, column, name, value_type)
     encoded = cells.join()
     if (pc.max(pc.binary_length(encoded)).as_py() or 0) <= LIMIT:
         return encoded
     return pa.array([_limit_length(key) for key in encoded.to_pylist()], pa.binary())
 
 
-def _add(cells: MsgpackColumns, column: pa.Array, name: str, kind: str) -> None:
-    if kind == "decimal":
+def _add(cells: MsgpackColumns, column: pa.Array, name: str, value_type: str) -> None:
+    if value_type == "decimal":
         values = [_encode(_number(value)) for value in column.to_pylist()]
         cells.binary(pa.array(values, pa.binary()))
         return
-    if kind == "int" and pa.types.is_uint64(column.type):
+    if value_type == "int" and pa.types.is_uint64(column.type):
         cells.binary(pa.array([_encode(value) for value in column.to_pylist()], pa.binary()))
         return
-    array = to_stored(column, kind, name)
-    if kind == "int":
+    array = to_stored(column, value_type, name)
+    if value_type == "int":
         cells.shortest_integers(array)
-    elif kind == "bool":
+    elif value_type == "bool":
         cells.booleans(array)
-    elif kind == "date":
+    elif value_type == "date":
         cells.add_tagged(bytes([0xD6, _DATE]), big_endian(array.to_numpy(), ">i4"), None)
-    elif kind == "timestamp":
+    elif value_type == "timestamp":
         cells.add_tagged(bytes([0xD7, _TIMESTAMP]), big_endian(array.to_numpy(), ">i8"), None)
-    elif kind == "uuid":
+    elif value_type == "uuid":
         data = np.frombuffer(b"".join(array.to_pylist()), np.uint8).reshape(-1, 16)
         cells.add_tagged(bytes([0xD8, _UUID]), data, None)
     else:

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from featurestore.errors import Conflict, RequestError, TypeMismatch, near
 from featurestore.online.json_columns import decode_values, encode_values
-from featurestore.online.keys import KINDS, encode_keys
+from featurestore.online.keys import KEY_TYPES, encode_keys
 from featurestore.online.msgpack_columns import big_endian
 from featurestore.online.store import Row
-from featurestore.online.value_types import kind_of, to_stored
+from featurestore.online.value_types import to_stored, value_type_of
 
 TIMES = ("feature_timestamp", "created_timestamp")
 VERSION_BYTES = 16
@@ -34,7 +34,7 @@ _unpack_times = Struct(">QQ").unpack_from
 
 @dataclass(frozen=True)
 class Shape:
-    """The key and feature columns of a table, in stored order, and their kinds (see value_types)."""
+    """The key and feature columns of a table, in stored order, and their value types. The names of the fields are stored."""
 
     keys: tuple[str, ...] = ()
     key_kinds: tuple[str, ...] = ()
@@ -56,11 +56,11 @@ def shape_of(schema: pa.Schema, keys: Sequence[str]) -> Shape:
             raise RequestError(f"the rows have no column '{name}'{near(name, schema.names)}", column=name)
     if not keys:
         raise RequestError("a table needs at least one key column")
-    types = {name: kind_of(schema.field(name).type, name) for name in schema.names}
+    types = {name: value_type_of(schema.field(name).type, name) for name in schema.names}
     for name in keys:
-        if types[name] not in KINDS:
+        if types[name] not in KEY_TYPES:
             raise TypeMismatch(
-                f"key column '{name}' is {schema.field(name).type}; a key must be one of {', '.join(sorted(KINDS))}", column=name
+                f"key column '{name}' is {schema.field(name).type}; a key must be one of {', '.join(sorted(KEY_TYPES))}", column=name
             )
     columns = tuple(name for name in schema.names if name not in keys and name not in TIMES)
     return Shape(tuple(keys), tuple(types[name] for name in keys), columns, tuple(types[name] for name in columns))
@@ -211,9 +211,9 @@ def replaces(row: bytes, current: bytes | None) -> bool:
     return current is None or (current[:VERSION_BYTES] <= row[:VERSION_BYTES] and current != row)
 
 
-def decode_rows(stored: Sequence[bytes | None], kinds: Sequence[str]) -> list[Row | None]:
-    """Decode rows with values of these kinds; None stays None. Raises: orjson.JSONDecodeError, struct.error for invalid bytes."""
-    values = iter(decode_values([row[VERSION_BYTES:] for row in stored if row is not None], kinds))
+def decode_rows(stored: Sequence[bytes | None], value_types: Sequence[str]) -> list[Row | None]:
+    """Decode rows with values of these types; None stays None. Raises: orjson.JSONDecodeError, struct.error for invalid bytes."""
+    values = iter(decode_values([row[VERSION_BYTES:] for row in stored if row is not None], value_types))
     return [None if row is None else _row(row, tuple(next(values))) for row in stored]
 
 

@@ -107,7 +107,7 @@ class Edition(Protocol):
 
 @dataclass(frozen=True)
 class TableState:
-    """The content of a table's header that readers need: key columns, other columns with their kinds (see value_types), cursor.
+    """The content of a table's header that readers need: key columns, other columns with their value types, cursor.
 
     `edition` is the number of the table's last publish, None if unknown; later publishes of a store have greater numbers, which are their
     times in microseconds since 1970 UTC, if the clock did not go back. A store returns the same object until the header changes.
@@ -115,7 +115,7 @@ class TableState:
 
     keys: tuple[str, ...]
     columns: tuple[str, ...]
-    kinds: tuple[str, ...]
+    value_types: tuple[str, ...]
     cursor: Cursor
     edition: int | None = None
 

@@ -73,4 +73,4 @@ def _decode(table: str, keys: Sequence[tuple[Any, ...]], read: EncodedRead) -> R
     if read.table is None:
         return Read((), None, [None] * len(keys))
     check_width(keys, read.table.keys, table)
-    return Read(read.table.columns, read.table.cursor, decode_rows(read.rows, read.table.kinds), read.table.edition)
+    return Read(read.table.columns, read.table.cursor, decode_rows(read.rows, read.table.value_types), read.table.edition)

@@ -1,4 +1,4 @@
-"""Kinds of values: Arrow types without their layout. The kind of a column determines how its values are encoded and decoded."""
+"""Value types: Arrow types without their layout. The value type of a column determines how its values are encoded and decoded."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -28,16 +28,16 @@ _STORED = {
 _VIA = {"timestamp": (pa.timestamp("us", "UTC"),), "date": (pa.date32(), pa.int32())}
 
 
-def kind_of(type_: pa.DataType, column: str) -> str:
-    """The kind of an Arrow type: bool, int, float, string, binary, date, timestamp, uuid, decimal, or list<kind>.
+def value_type_of(type_: pa.DataType, column: str) -> str:
+    """The value type of an Arrow type: bool, int, float, string, binary, date, timestamp, uuid, decimal, or list<value type>.
 
     Raises: TypeMismatch naming `column` for a type that an online store does not support.
     """
     types = pa.types
     if types.is_dictionary(type_):
-        return kind_of(type_.value_type, column)
+        return value_type_of(type_.value_type, column)
     if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
-        return f"list<{kind_of(type_.value_type, column)}>"
+        return f"list<{value_type_of(type_.value_type, column)}>"
     if isinstance(type_, pa.UuidType):
         return "uuid"
     tests = {
@@ -50,13 +50,13 @@ def kind_of(type_: pa.DataType, column: str) -> str:
         "timestamp": (types.is_timestamp,),
         "decimal": (types.is_decimal,),
     }
-    for kind, checks in tests.items():
+    for value_type, checks in tests.items():
         if any(check(type_) for check in checks):
-            return kind
+            return value_type
     raise TypeMismatch(f"column '{column}' is {type_}, which an online store does not support; leave it out or cast it", column=column)
 
 
-def to_stored(array: pa.Array, kind: str, column: str) -> pa.Array:
+def to_stored(array: pa.Array, value_type: str, column: str) -> pa.Array:
     """Convert values to the stored types: int64, float32/64, bool, string, binary, and lists of them.
 
     Timestamps become microseconds since 1970 UTC (naive ones are in UTC, nanoseconds are truncated), dates become days since 1970, and
@@ -66,28 +66,28 @@ def to_stored(array: pa.Array, kind: str, column: str) -> pa.Array:
     """
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
-    if kind.startswith("list<"):
-        return _stored_list(array, kind[5:-1], column)
+    if value_type.startswith("list<"):
+        return _stored_list(array, value_type[5:-1], column)
     try:
-        for type_ in _VIA.get(kind, ()):
+        for type_ in _VIA.get(value_type, ()):
             array = array.cast(type_, safe=False)
-        result = array if kind == "float" else array.cast(_STORED[kind])
+        result = array if value_type == "float" else array.cast(_STORED[value_type])
     except pa.ArrowInvalid as error:
-        raise TypeMismatch(f"column '{column}' has a value that does not fit {kind}: {error}", column=column) from error
-    if kind in _BOUNDS:
-        _check_bounds(result, kind, column)
+        raise TypeMismatch(f"column '{column}' has a value that does not fit {value_type}: {error}", column=column) from error
+    if value_type in _BOUNDS:
+        _check_bounds(result, value_type, column)
     return result.cast(pa.float32()) if pa.types.is_float16(result.type) else result
 
 
-def _stored_list(array: pa.Array, kind: str, column: str) -> pa.Array:
-    values = to_stored(array.flatten(), kind, column)
+def _stored_list(array: pa.Array, value_type: str, column: str) -> pa.Array:
+    values = to_stored(array.flatten(), value_type, column)
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     offsets = pa.array([0, *lengths.cumsum().tolist()], pa.int32())
     return pa.ListArray.from_arrays(offsets, values, mask=array.is_null() if array.null_count else None)
 
 
-def _check_bounds(array: pa.Array, kind: str, column: str) -> None:
+def _check_bounds(array: pa.Array, value_type: str, column: str) -> None:
     extent = pc.min_max(array).as_py()
-    first, last = _BOUNDS[kind]
+    first, last = _BOUNDS[value_type]
     if extent["min"] is not None and (extent["min"] < first or extent["max"] > last):
-        raise TypeMismatch(f"column '{column}' has a {kind} outside of the years 1 to 9999", column=column)
+        raise TypeMismatch(f"column '{column}' has a {value_type} outside of the years 1 to 9999", column=column)

@@ -115,11 +115,11 @@ class FastLookups:
 
     async def _look_up(self, writer: LookupWriter, body: LookupBody, full: bool, generation: int) -> Answer | Literal[Again.AGAIN] | None:
         """As `_answer`; AGAIN if entities were kept that are not valid anymore. Raises: NotReady."""
-        found = writer.find(body.keys)
+        kept = writer.find(body.keys)
         store: OnlineStore | AsyncReader
         if self._reader is None:
             store = self._runtime.online
-            reads = store.read_encoded(found.missing)
+            reads = store.read_encoded(kept.missing)
         # Beyond the limit, the ordinary route refuses: a store that has stopped must not gather requests.
         elif self._reading >= self._concurrent:
             return None
@@ -127,13 +127,13 @@ class FastLookups:
             store = self._reader
             self._reading += 1
             try:
-                reads = await store.read_encoded(found.missing)
+                reads = await store.read_encoded(kept.missing)
             finally:
                 self._reading -= 1
         if reads.generation != generation:  # The plan may be outdated.
             return None
         with store.decoding():
-            return writer.write(found, reads, body.fields, times.now(), full)
+            return writer.write(kept, reads, body.fields, times.now(), full)
 
     def _forget(self, service: str) -> None:
         if (compiled := self._compiled.pop(service, None)) is not None:

@@ -119,13 +119,13 @@ def _test(compute: Callable[[float], bool]) -> Maker:
 def _of_double(compute: Callable[[float], float], within: Callable[[float], bool]) -> Maker:
     """A function of a double. Outside its domain the engine decides, which fails for some values and has an infinity for others."""
 
-    def checked(value: float) -> float:
+    def compute_checked(value: float) -> float:
         if within(value):
             return compute(value)
         raise EngineNeeded
 
     def make(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
-        return strict_unary(parts[0], checked) if [node.type, *types_of(node)] == [DOUBLE, DOUBLE] else None
+        return strict_unary(parts[0], compute_checked) if [node.type, *types_of(node)] == [DOUBLE, DOUBLE] else None
 
     return make
 

@@ -19,14 +19,14 @@ def _case_table(change: Callable[[str], str]) -> Mapping[int, str]:
 def _change_case(change: Callable[[str], str]) -> Callable[[str], str]:
     table = _case_table(change)
 
-    def changed(text: str) -> str:
+    def change_text(text: str) -> str:
         if text.isascii():
             return change(text)
         if any(ord(letter) not in table for letter in text):
             raise EngineNeeded
         return text.translate(table)
 
-    return changed
+    return change_text
 
 
 def _of_text(compute: Callable[..., Any], *arguments: Any) -> Maker:

@@ -98,7 +98,7 @@ def _between(left: int, right: int) -> Interval:
 def _length(make_interval: Callable[[int], Interval]) -> Maker:
     """`to_days` and others: the interval of a number of units."""
 
-    def checked(count: int) -> Interval:
+    def make_checked(count: int) -> Interval:
         months, days, micros = make_interval(count)
         if max(abs(months), abs(days)) < 2**31 and abs(micros) < _MOST_MICROS:
             return months, days, micros
@@ -106,7 +106,7 @@ def _length(make_interval: Callable[[int], Interval]) -> Maker:
 
     def make(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
         (count,) = types_of(node)
-        return strict_unary(parts[0], checked) if node.type == INTERVAL and count.name in {_INTEGER, "BIGINT"} else None
+        return strict_unary(parts[0], make_checked) if node.type == INTERVAL and count.name in {_INTEGER, "BIGINT"} else None
 
     return make
 

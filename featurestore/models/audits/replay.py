@@ -213,10 +213,10 @@ def _find_row(store: FeatureStore, request_id: str, row: int | None) -> tuple[Ta
         raise NotFound("prediction", request_id, None, f"the tables of {store.settings.inference_namespace}{off}")
     table, rows = logged
     # Those that were answered first, and of a request that was repeated with the same id the last.
-    rows.sort(key=lambda one: one["predicted_at"], reverse=True)
-    rows.sort(key=lambda one: (bool(one.get("shadow")), one.get("row_number") or 0))
-    answered = {one.get("row_number") for one in rows}
-    chosen = next((one for one in rows if row is None or row == one.get("row_number")), None)
+    rows.sort(key=lambda candidate: candidate["predicted_at"], reverse=True)
+    rows.sort(key=lambda candidate: (bool(candidate.get("shadow")), candidate.get("row_number") or 0))
+    answered = {candidate.get("row_number") for candidate in rows}
+    chosen = next((candidate for candidate in rows if row is None or row == candidate.get("row_number")), None)
     if chosen is None:
         raise NotFound("row", str(row), sorted(str(number) for number in answered), f"the prediction {request_id}")
     return table, chosen, len(answered)

@@ -72,8 +72,8 @@ def _explain(stamp: Stamp, columns: Mapping[str, Values], error: BaseException) 
     """What to do about an error of the model, without its own words, which may hold anything."""
     names = [column.name for column in stamp.inputs]
     if isinstance(error, KeyError):
-        asked = error.args[0] if error.args else None
-        key = f"'{asked}'" if isinstance(asked, str) and asked in stamp.plan.column_names else "a key"
+        missing_name = error.args[0] if error.args else None
+        key = f"'{missing_name}'" if isinstance(missing_name, str) and missing_name in stamp.plan.column_names else "a key"
         return (
             f"the model looked for {key} that is not in what it got (KeyError); it gets the columns"
             f" {', '.join(names)}: name those that it reads with inputs=[...] of log_model"

@@ -86,17 +86,17 @@ def _check(file: int, state: _State) -> None:
     if os.fstat(file).st_size < (state.last_page + 1) * state.page_bytes:
         waiting = [(root, _BRANCH | _LEAF) for root in state.roots]
         while waiting:
-            number, kinds = waiting.pop()
-            waiting += _below(_page(file, state, number, kinds))
+            number, page_types = waiting.pop()
+            waiting += _below(_page(file, state, number, page_types))
 
 
-def _page(file: int, state: _State, number: int, kinds: int) -> bytes:
+def _page(file: int, state: _State, number: int, page_types: int) -> bytes:
     """Read a page and check its number, type and extent. Raises: _Damaged."""
     data = os.pread(file, state.page_bytes, number * state.page_bytes) if number <= state.last_page else b""
     if len(data) < state.page_bytes:
         raise _Damaged(f"page {number} is missing: it ends after {os.fstat(file).st_size} bytes")
     stored_number, _, flags, lower, upper = _PAGE.unpack_from(data)
-    if stored_number != number or not flags & kinds:
+    if stored_number != number or not flags & page_types:
         raise _Damaged(f"page {number} has another page's number or type")
     if flags & _OVERFLOW:
         pages = _PAGES.unpack_from(data, 12)[0]

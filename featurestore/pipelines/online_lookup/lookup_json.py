@@ -101,7 +101,7 @@ class LookupWriter:
         selected = {id(column): [column[index] for index in absent] for _, column in keys}
         return Found(ids, entities, [(table, selected[id(column)]) for table, column in keys], self._form)
 
-    def write(self, found: Found, reads: EncodedReads, fields: Columns, now: int, full: bool) -> Answer | Literal[Again.AGAIN] | None:
+    def write(self, kept: Found, reads: EncodedReads, fields: Columns, now: int, full: bool) -> Answer | Literal[Again.AGAIN] | None:
         """The answer for what was found and read, with at least one entity; `now` is in microseconds.
 
         None if the derived features need the engine, or if a table is not there: `lookup` checks whether it is lost.
@@ -112,9 +112,9 @@ class LookupWriter:
         if form is None:
             return None
         oldest = [b"" if view.ttl is None else encode_time(now - view.ttl) for view in form.views]
-        if found.form is not None and not self._is_valid(found, form, oldest):
+        if kept.form is not None and not self._is_valid(kept, form, oldest):
             return AGAIN
-        completed = self._complete(form, found, reads, oldest)
+        completed = self._complete(form, kept, reads, oldest)
         rows = None if completed is None else form.rows(completed.entities, fields)
         if completed is None or rows is None:
             return None
@@ -124,16 +124,16 @@ class LookupWriter:
             return Answer(form.full % (rows, *states, *time_texts(encoded, len(states))) if full else form.brief % rows, counts)
         return self._write_some(form, rows, encoded, completed.statuses, full)
 
-    def _complete(self, form: LookupForm, found: Found, reads: EncodedReads, oldest: Sequence[bytes]) -> _Completed | None:
+    def _complete(self, form: LookupForm, kept: Found, reads: EncodedReads, oldest: Sequence[bytes]) -> _Completed | None:
         """All entities, from those that were found and those that were read; None if their derived features need the engine."""
         if not reads.tables[0].rows:
-            return _Completed(cast(Sequence[Entity], found.entities), ())
+            return _Completed(cast(Sequence[Entity], kept.entities), ())
         looked_up, statuses = form.entities([read.rows for read in reads.tables], oldest)
         new = form.derive(looked_up)
         if new is None:
             return None
-        self._keep(found, new, statuses)
-        return _Completed(_fill(found.entities, new), _place(found.entities, statuses)) if found.entities else _Completed(new, statuses)
+        self._keep(kept, new, statuses)
+        return _Completed(_fill(kept.entities, new), _place(kept.entities, statuses)) if kept.entities else _Completed(new, statuses)
 
     def _current_form(self, tables: list[TableState | None]) -> LookupForm | None:
         form = self._form
@@ -142,19 +142,19 @@ class LookupWriter:
             form = self._form = None if None in tables else LookupForm(self._plan, self._derived, tables)
         return form
 
-    def _is_valid(self, found: Found, form: LookupForm, oldest: Sequence[bytes]) -> bool:
+    def _is_valid(self, kept: Found, form: LookupForm, oldest: Sequence[bytes]) -> bool:
         """Whether what was found may be used; expired entities are dropped."""
-        if found.form is not form:
+        if kept.form is not form:
             return False
         if not any(oldest):
             return True
-        expired = [key for key, entity in zip(found.ids, found.entities, strict=True) if entity and any_older(entity[1:2], oldest)]
+        expired = [key for key, entity in zip(kept.ids, kept.entities, strict=True) if entity and any_older(entity[1:2], oldest)]
         self._kept.discard(expired)
         return not expired
 
-    def _keep(self, found: Found, new: Sequence[Entity], statuses: Sequence[Statuses | None]) -> None:
+    def _keep(self, kept: Found, new: Sequence[Entity], statuses: Sequence[Statuses | None]) -> None:
         """Keep the entities that are PRESENT in all views."""
-        ids = found.ids if not found.entities else [key for key, entity in zip(found.ids, found.entities, strict=True) if entity is None]
+        ids = kept.ids if not kept.entities else [key for key, entity in zip(kept.ids, kept.entities, strict=True) if entity is None]
         if any(statuses):
             present = [(key, entity) for key, entity, status in zip(ids, new, statuses, strict=True) if status is None]
             ids, new = [key for key, _ in present], [entity for _, entity in present]

@@ -18,8 +18,8 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict, DefinitionError, RequestError, TypeMismatch, brief, near
 from featurestore.lakehouse import commits, evolution
 from featurestore.lakehouse.writes import OPERATION
-from featurestore.online.keys import KINDS
-from featurestore.online.value_types import kind_of
+from featurestore.online.keys import KEY_TYPES
+from featurestore.online.value_types import value_type_of
 from featurestore.pipelines.materialization.edition import publish_views
 from featurestore.pipelines.planning.apply import ATTEMPTS, execute_plan
 from featurestore.pipelines.planning.plan import Plan
@@ -152,8 +152,8 @@ def _refuse_changes(stored: WrittenTable, request: TableRequest) -> None:
 def _check_key(key: str, columns: Mapping[str, str]) -> None:
     if key not in columns:
         raise RequestError(f"the schema has no key column {brief(key)}{near(key, columns)}", field="keys")
-    if (key_kind := kind_of(plain_arrow_type(columns[key]), key)) not in KINDS:
-        raise TypeMismatch(f"the key column '{key}' is {columns[key]}; a key must not be of type {key_kind}", field=f"schema.{key}")
+    if (key_type := value_type_of(plain_arrow_type(columns[key]), key)) not in KEY_TYPES:
+        raise TypeMismatch(f"the key column '{key}' is {columns[key]}; a key must not be of type {key_type}", field=f"schema.{key}")
 
 
 def _check_timestamp(timestamp: str, keys: Sequence[str], columns: Mapping[str, str]) -> None:
