@@ -38,7 +38,7 @@ SCHEMA = pa.schema([("k", pa.int64()), ("at", STAMP), ("x", pa.float64())])
 COUNTER = itertools.count()
 
 
-@pytest.fixture(scope="module", params=[None, 1], ids=["at once", "in chunks"])
+@pytest.fixture(scope="module", params=[None, 2], ids=["at once", "in chunks"])
 def store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> FeatureStore:
     return FeatureStore(settings=Settings(home=tmp_path_factory.mktemp("store"), chunk_rows=request.param))
 
