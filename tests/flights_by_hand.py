@@ -51,8 +51,8 @@ class Events:
 
     def numbered(self, rows: pd.DataFrame, keys: Sequence[str]) -> Numbers:
         """The number of each row's key; that of a key without events has no events either."""
-        found = self.keys.get_indexer(pd.MultiIndex.from_frame(rows[list(keys)])).astype(np.int64)
-        return np.where(found < 0, len(self.keys), found)
+        values = self.keys.get_indexer(pd.MultiIndex.from_frame(rows[list(keys)])).astype(np.int64)
+        return np.where(values < 0, len(self.keys), values)
 
     def before(self, numbers: Numbers, g: Numbers, length: int) -> tuple[Numbers, Numbers]:
         """The events of each key in [g - length, g): the position of the first one, and of the first one after."""
@@ -240,6 +240,6 @@ def _by_weather(asked: Asked) -> dict[str, Values]:
 
 def _by_machine(asked: Asked) -> dict[str, Values]:
     planes = data.planes().to_pandas().set_index("tailnum")
-    found = planes.reindex(asked.rows["tailnum"])
+    rows = planes.reindex(asked.rows["tailnum"])
     features = {"aircraft_built": "year", "aircraft_seats": "seats", "aircraft_engines": "engines"}
-    return {name: found[column].to_numpy(np.float64) for name, column in features.items()}
+    return {name: rows[column].to_numpy(np.float64) for name, column in features.items()}

@@ -19,8 +19,8 @@ SECRETS = ("PASSWORD", "TOKEN", "SECRET", "ACCESS_KEY", "AUTH")
 
 def compose() -> dict[str, Any]:
     """docker-compose.yml as it stands."""
-    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return found
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return document
 
 
 def compose_environment() -> dict[str, str]:

@@ -134,9 +134,9 @@ def test_online(example: Path) -> None:
     assert shown.exit_code == 0
     assert "orders_7d" in shown.stdout
     assert "PRESENT" in shown.stdout
-    found = as_json("online", "churn", "customer_id=13", "customer_id=999", "--request", "basket=80")
-    assert found["status"]["customer_orders"] == ["PRESENT", "NOT_FOUND"]
-    assert found["rows"][0][0] > 0
+    body = as_json("online", "churn", "customer_id=13", "customer_id=999", "--request", "basket=80")
+    assert body["status"]["customer_orders"] == ["PRESENT", "NOT_FOUND"]
+    assert body["rows"][0][0] > 0
     refused = run("online", "churn", "customer_id=abc", "--request", "basket=80")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "customer_id" in refused.stderr

@@ -11,9 +11,9 @@ def test_all_is_well(example: Path) -> None:
     shown = run("doctor")
     assert shown.exit_code == 0
     assert "no problems found" in shown.stdout
-    found = as_json("doctor")
-    assert found["healthy"] is True
-    assert {finding["what"] for finding in found["findings"]} == {
+    body = as_json("doctor")
+    assert body["healthy"] is True
+    assert {finding["what"] for finding in body["findings"]} == {
         *("versions", "settings", "home", "disk", "catalog", "warehouse", "online store", "files", "views", "definitions", "mlflow"),
     }
 

@@ -112,7 +112,7 @@ def test_a_client_scores_frames_in_kind(home: FeatureStore, url: str) -> None:
         assert isinstance(scored_frame, pd.DataFrame)
         assert scored_frame.to_dict("list") == {**frame.to_dict("list"), "prediction": [81.5, 2.0]}
         assert remote.score("models:/sum/1", pa.Table.from_pandas(frame))["prediction"].to_pylist() == [81.5, 2.0]
-        found = remote.predict("sum", [{"customer_id": 1, "basket": 1.5}])
-        assert (found.predictions, found.model, found.version) == ([81.5], "sum", "1")
-        assert found.snapshots == {view.table.removeprefix("features."): view.snapshot_id for view in home.views()}
-        assert found["predictions"] == [81.5]
+        predictions = remote.predict("sum", [{"customer_id": 1, "basket": 1.5}])
+        assert (predictions.predictions, predictions.model, predictions.version) == ([81.5], "sum", "1")
+        assert predictions.snapshots == {view.table.removeprefix("features."): view.snapshot_id for view in home.views()}
+        assert predictions["predictions"] == [81.5]

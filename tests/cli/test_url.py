@@ -56,8 +56,8 @@ def test_a_day_of_work_on_a_server(url: str, monkeypatch: pytest.MonkeyPatch) ->
     assert made["rows"] == 450
     assert as_json("rebuild", made["id"])["digest"] == made["digest"]
     assert as_json("diff", made["id"], made["id"])["rows"]["common"] == 450
-    found = as_json("online", "churn", "customer_id=13", "--request", "basket=80")
-    assert found["status"]["customer_profile"] == ["PRESENT"]
+    body = as_json("online", "churn", "customer_id=13", "--request", "basket=80")
+    assert body["status"]["customer_profile"] == ["PRESENT"]
     for what in ("entities", "sources", "views", "services", "training-sets"):
         assert as_json("show", what), what
     assert as_json("show", "models") == []

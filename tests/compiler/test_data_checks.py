@@ -72,7 +72,7 @@ def test_unfolded_features_are_known() -> None:
 
 
 def test_everything_is_told_at_once() -> None:
-    found = definition_problems(
+    problems = definition_problems(
         gather([replace(view, checks=[check.rows(), check.that("spent > 0", at_least=2), check.that("spent > 0 AND statu > 0")])])
     )
-    assert [problem.field for problem in found] == ["checks[0]", "checks[1]", "checks[1]", "checks[2]", "checks[2]"]
+    assert [problem.field for problem in problems] == ["checks[0]", "checks[1]", "checks[1]", "checks[2]", "checks[2]"]

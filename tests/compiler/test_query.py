@@ -60,8 +60,8 @@ def test_a_type_stays_what_it_is(sql_type: str) -> None:
     with duckdb.connect() as connection:
         connection.execute(f'CREATE TABLE t AS SELECT CAST(NULL AS {sql_type}) AS "c"')
         expected = connection.execute("DESCRIBE t").fetchall()[0][1]
-        found = connection.execute(f"DESCRIBE {cast_rows({'c': expected}, Handle('t'))}").fetchall()[0][1]
-    assert found == expected
+        rows = connection.execute(f"DESCRIBE {cast_rows({'c': expected}, Handle('t'))}").fetchall()[0][1]
+    assert rows == expected
 
 
 def test_rows_are_sorted_by_day_first() -> None:

@@ -29,8 +29,8 @@ def of(engine: duckdb.DuckDBPyConnection, kind: str, values: list[Any]) -> float
 
 def exact(values: list[Any]) -> float:
     """The root of the exact variance, to 60 digits, as the nearest double."""
-    found = statistics.variance([Fraction(value) for value in values])
-    return math.sqrt(found) if 1e-300 < found < 1e300 else float(Fraction(math.isqrt(int(found * 10**1400)), 10**700))
+    variance = statistics.variance([Fraction(value) for value in values])
+    return math.sqrt(variance) if 1e-300 < variance < 1e300 else float(Fraction(math.isqrt(int(variance * 10**1400)), 10**700))
 
 
 @pytest.mark.parametrize(

@@ -262,11 +262,11 @@ def test_a_training_set_and_its_rows(store: Verbs, home: FeatureStore) -> None:
 
 def test_compare(store: Verbs, home: FeatureStore) -> None:
     first, second = train(store, shop.spine()), train(store, shop.spine().slice(0, 2), known="then")
-    found = store.compare(first.id, second.id)
-    assert found == home.compare(first.id, second.id)
-    assert found["rows"] == {"a": 3, "b": 2, "common": 2, "added": 0, "gone": 1}
-    assert (found.rows.gone, type(found)) == (1, type(home.compare(first.id, second.id)))
-    assert found.features.common["score"].because == ("known='now' became 'then'",) * bool(found.features.common["score"].changed)
+    comparison = store.compare(first.id, second.id)
+    assert comparison == home.compare(first.id, second.id)
+    assert comparison["rows"] == {"a": 3, "b": 2, "common": 2, "added": 0, "gone": 1}
+    assert (comparison.rows.gone, type(comparison)) == (1, type(home.compare(first.id, second.id)))
+    assert comparison.features.common["score"].because == ("known='now' became 'then'",) * bool(comparison.features.common["score"].changed)
     with pytest.raises(NotFound):
         store.compare(first.id, "churn-0")
 
@@ -333,21 +333,21 @@ def test_a_rebuild_that_differs_names_the_columns(own: Verbs, own_shop: FeatureS
 
 
 def test_point_in_time(store: Verbs, home: FeatureStore) -> None:
-    found = store.point_in_time("plain", shop.SPINE_SQL, "ordered_at")
-    assert found["orders_30d"].to_pylist() == [None, None, 0, 1]
-    assert table_digest(found) == table_digest(store.point_in_time("plain", found.select([0, 1, 2]), "ordered_at"))
-    assert table_digest(found) == table_digest(home.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
+    rows = store.point_in_time("plain", shop.SPINE_SQL, "ordered_at")
+    assert rows["orders_30d"].to_pylist() == [None, None, 0, 1]
+    assert table_digest(rows) == table_digest(store.point_in_time("plain", rows.select([0, 1, 2]), "ordered_at"))
+    assert table_digest(rows) == table_digest(home.point_in_time("plain", shop.SPINE_SQL, "ordered_at"))
 
 
 def test_online_features(store: Verbs, home: FeatureStore) -> None:
     entities: list[dict[str, Any]] = [{"customer_id": 1}, {"customer_id": 2}, {"customer_id": 99}, {"customer_id": None}]
     request: list[dict[str, Any]] = [{"basket": 40}, {"basket": 1.5}, {"basket": 1}, {"basket": None}]
-    found = store.online_features("churn", entities, request)
+    features = store.online_features("churn", entities, request)
     here = home.online_features("churn", entities, request)
-    assert without_nan(found.rows) == without_nan(here.rows), "JSON has no NaN"
-    assert replace(found, rows=()) == replace(here, rows=())
-    assert found.to_arrow().schema == here.to_arrow().schema
-    assert found.status["customer_profile"] == ("PRESENT", "EXPIRED", "NOT_FOUND", "NOT_FOUND")
+    assert without_nan(features.rows) == without_nan(here.rows), "JSON has no NaN"
+    assert replace(features, rows=()) == replace(here, rows=())
+    assert features.to_arrow().schema == here.to_arrow().schema
+    assert features.status["customer_profile"] == ("PRESENT", "EXPIRED", "NOT_FOUND", "NOT_FOUND")
     assert store.online_features("plain", []).rows == ()
 
 
@@ -365,10 +365,10 @@ def test_listings(store: Verbs, home: FeatureStore) -> None:
 
 def test_impact(store: Verbs, home: FeatureStore) -> None:
     train(store, shop.spine())
-    found = store.impact("shop.orders", "amount")
-    assert found == home.impact("shop.orders", "amount")
-    assert found.views[0].features == {"spend_30d": "direct"}
-    assert any(affected.features.get("basket_share") == "direct" for affected in found.training_sets)
+    report = store.impact("shop.orders", "amount")
+    assert report == home.impact("shop.orders", "amount")
+    assert report.views[0].features == {"spend_30d": "direct"}
+    assert any(affected.features.get("basket_share") == "direct" for affected in report.training_sets)
     with pytest.raises(NotFound, match="did you mean 'amount'"):
         store.impact("shop.orders", "amonut")
 

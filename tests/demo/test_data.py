@@ -28,14 +28,14 @@ def at(text: str) -> datetime:
 )
 def test_landing_is_the_next_time_the_clocks_there_show_it(departed: str, clock: int, zone: str, landed: str) -> None:
     after = pa.chunked_array([pa.array([at(departed)], data.UTC)])
-    found = data.next_clock_time(after, pa.chunked_array([[clock]]), pa.chunked_array([[zone]]))
-    assert found.to_pylist() == [at(landed)]
+    next_time = data.next_clock_time(after, pa.chunked_array([[clock]]), pa.chunked_array([[zone]]))
+    assert next_time.to_pylist() == [at(landed)]
 
 
 def test_a_flight_that_never_left_has_no_landing() -> None:
     nothing = pa.chunked_array([pa.nulls(1, data.UTC)])
-    found = data.next_clock_time(nothing, pa.chunked_array([pa.array([None], pa.int64())]), pa.chunked_array([["America/Chicago"]]))
-    assert found.to_pylist() == [None]
+    next_time = data.next_clock_time(nothing, pa.chunked_array([pa.array([None], pa.int64())]), pa.chunked_array([["America/Chicago"]]))
+    assert next_time.to_pylist() == [None]
 
 
 @pytest.mark.slow

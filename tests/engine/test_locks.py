@@ -134,8 +134,8 @@ def session(request: pytest.FixtureRequest, engine: DuckEngine, world: World) ->
 
 
 def settings_of(session: DuckSession) -> list[object]:
-    found = session.batches(text_query(f"SELECT {', '.join(f'current_setting({name!r})' for name in SETTINGS)}")).read_all().to_pylist()
-    return list(found)
+    rows = session.batches(text_query(f"SELECT {', '.join(f'current_setting({name!r})' for name in SETTINGS)}")).read_all().to_pylist()
+    return list(rows)
 
 
 def test_no_statement_reads_or_writes_or_changes_anything(session: DuckSession, world: World) -> None:

@@ -80,11 +80,11 @@ class Handler(BaseHTTPRequestHandler):
         if failure is not None and failure.moment == "before":
             self._fail(failure.what)
             return
-        status, found = self._run(parts, body)
+        status, answer = self._run(parts, body)
         if failure is not None:
             self._fail(failure.what)
             return
-        self._send(status, json.dumps(found).encode() if status != 204 else b"")
+        self._send(status, json.dumps(answer).encode() if status != 204 else b"")
 
     def _run(self, parts: list[str], body: dict[str, Any]) -> tuple[int, Any]:
         try:

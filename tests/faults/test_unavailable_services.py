@@ -48,8 +48,8 @@ def test_a_database_that_is_away_is_told_by_every_verb(request: pytest.FixtureRe
                         verb(opened)
                     assert isinstance(caught.value, NotReady), name
                     assert "check that it runs, and the setting catalog" in caught.value.message, name
-            found = store.check()
-            assert isinstance(found["catalog"], NotReady)
+            report = store.check()
+            assert isinstance(report["catalog"], NotReady)
             back(reached, tmp_path / "home")
             assert [view["name"] for view in store.views()] == ["counts", "last"]
             assert all(problem is None for problem in later.check().values())

@@ -162,8 +162,8 @@ def test_the_last_values_that_a_table_holds_are_none_beyond(store: FeatureStore)
     }
     store.apply([FeatureService("ends", features=[VIEW], derived=derived)])
     expected = [datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), date(1, 1, 1), [date(9999, 12, 31), None], None, -(10**38) + 1]
-    found = store.online_features("ends", [{"k": 1}])
-    online = dict(zip(found.features, found.rows[0], strict=True))
+    features = store.online_features("ends", [{"k": 1}])
+    online = dict(zip(features.features, features.rows[0], strict=True))
     (offline,) = store.point_in_time("ends", [{"k": 1, "now": AT}], timestamp="now").to_pylist()
     assert [online[name] for name in derived] == [offline[name] for name in derived] == expected
 

@@ -102,8 +102,8 @@ def join_rows(store: FeatureStore, given: pa.Table, known: str, room: int) -> tu
     """The join by one plan, and what it says about the views."""
     plan = store.backend.service_plan("both")
     with store._runtime.engine.session() as session:
-        found = join(session, plan, spine_in_memory(fit_rows(given, plan, "t"), plan), pin(store._runtime, plan), known, room=room)
-        return pa.Table.from_batches(found.batches, found.schema), (found.facts, found.sql)
+        joined = join(session, plan, spine_in_memory(fit_rows(given, plan, "t"), plan), pin(store._runtime, plan), known, room=room)
+        return pa.Table.from_batches(joined.batches, joined.schema), (joined.facts, joined.sql)
 
 
 @pytest.mark.slow

@@ -194,8 +194,8 @@ def test_gathering_by_sections_gives_what_the_engine_does(
         logs = {use.table: log for use in plan.uses}
         results = []
         for room in (1 << 30, 0):
-            found = join(session, plan, spine_in_memory(fit_rows(spine, plan, "t"), plan), logs, known, room=room)
-            results.append((pa.Table.from_batches(found.batches, found.schema), found.facts))
+            joined = join(session, plan, spine_in_memory(fit_rows(spine, plan, "t"), plan), logs, known, room=room)
+            results.append((pa.Table.from_batches(joined.batches, joined.schema), joined.facts))
     assert results[0][0].to_pylist() == results[1][0].to_pylist()
     assert results[0][1] == results[1][1]
     seen_by = [visible_row(left, key, time, known, tombstones, ttl) for key, time in asked for ttl in (None, 7)]

@@ -39,8 +39,8 @@ def test_any_folder_name_is_a_warehouse(tmp_path: Path, name: str, as_address: b
     with open_catalog(Settings(home=tmp_path / "home", warehouse=given)) as catalog:
         table = tables.create(catalog, "shop.orders", EVENTS, month_of="t")
         snapshot = writes.append(table, reader(ROWS), summary={})
-        found = scans.scan_snapshot(tables.load(catalog, "shop.orders"), snapshot)
-        assert by_id(found) == ROWS.to_pylist()
+        scanned = scans.scan_snapshot(tables.load(catalog, "shop.orders"), snapshot)
+        assert by_id(scanned) == ROWS.to_pylist()
         assert table.iceberg.scan().to_arrow().to_pylist() == ROWS.to_pylist()
     assert len(list((warehouse / "shop/orders/data").iterdir())) == len(files(table)) == 1
 

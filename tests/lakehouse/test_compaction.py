@@ -86,9 +86,9 @@ def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
     late = table.snapshot_id
     assert late is not None
     for after in (seen, compacted):
-        found = scans.read_changes(table, after, late)
-        assert found.appended
-        assert [row["k"] for row in by_id(found.relation)] == [7]
+        changes = scans.read_changes(table, after, late)
+        assert changes.appended
+        assert [row["k"] for row in by_id(changes.relation)] == [7]
     early = scans.read_changes(table, table.snapshot_ids[3], late)
     assert sorted(row["k"] for row in by_id(early.relation)) == [1, 2, 7]
     assert compaction.only_rewritten(table, seen, compacted)

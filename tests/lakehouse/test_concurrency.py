@@ -45,6 +45,6 @@ def test_a_log_of_four_processes_loses_nothing(settings: Settings) -> None:
         tables.create(catalog, "features.f", EVENTS)
         run(4, writers.log_rows, settings, 10)
         table = tables.load(catalog, "features.f")
-        found = table.iceberg.scan().to_arrow()["k"].to_pylist()
-        assert sorted(found) == [number * 1000 + row for number in range(4) for row in range(10)]
+        rows = table.iceberg.scan().to_arrow()["k"].to_pylist()
+        assert sorted(rows) == [number * 1000 + row for number in range(4) for row in range(10)]
         assert len(files(table)) == 40

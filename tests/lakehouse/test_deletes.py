@@ -24,9 +24,10 @@ def keys(table: Table, snapshot_id: int | None = None) -> list[int]:
 
 def change(table: Table, after: int) -> tuple[list[int], list[int]]:
     """The keys that came and went."""
-    found = scans.read_changes(table, after, current(table))
+    changes = scans.read_changes(table, after, current(table))
     came, went = (
-        Counter(tuple(sorted(row.items())) for row in ([] if part is None else rows_of(part))) for part in (found.relation, found.removed)
+        Counter(tuple(sorted(row.items())) for row in ([] if part is None else rows_of(part)))
+        for part in (changes.relation, changes.removed)
     )
     return tuple(sorted(dict(row)["k"] for row in (one - other).elements()) for one, other in ((came, went), (went, came)))  # type: ignore[return-value]
 

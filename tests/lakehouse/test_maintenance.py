@@ -77,9 +77,9 @@ def test_the_age_of_a_snapshot_counts_from_when_another_took_its_place(catalog: 
 def test_what_an_incremental_reader_needs_is_kept(catalog: Catalog) -> None:
     table, made = snapshots(catalog, 5)
     assert maintenance.expire_snapshots(table, soon(), reader=made[2]).snapshot_ids == (made[0], made[1])
-    found = scans.read_changes(table, made[2], made[4])
-    assert found.appended
-    assert sorted(row["k"] for row in by_id(found.relation)) == [3, 4]
+    changes = scans.read_changes(table, made[2], made[4])
+    assert changes.appended
+    assert sorted(row["k"] for row in by_id(changes.relation)) == [3, 4]
     assert maintenance.expire_snapshots(table, soon(), reader=12345).snapshot_ids == (made[2], made[3])
 
 

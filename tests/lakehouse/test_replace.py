@@ -25,12 +25,12 @@ def content(catalog: Catalog, snapshot: int) -> dict[str, list[Any]]:
     """Columns in order, rows in order; read both ways where both can."""
     table = tables.load(catalog, NAME)
     rows = scans.read_snapshot(table, snapshot).read_all()
-    found = scans.scan_snapshot(table, snapshot)
-    if isinstance(found, IcebergFiles):
-        assert [column.name for column in found.columns] == rows.column_names
-        assert by_id(found) == rows.to_pylist()
+    scanned = scans.scan_snapshot(table, snapshot)
+    if isinstance(scanned, IcebergFiles):
+        assert [column.name for column in scanned.columns] == rows.column_names
+        assert by_id(scanned) == rows.to_pylist()
     else:
-        assert found.read_all() == rows
+        assert scanned.read_all() == rows
     return dict(rows.to_pydict())
 
 

@@ -31,9 +31,9 @@ def test_a_warehouse_on_s3(endpoint: str, tmp_path: Path) -> None:
         stale = tables.load(catalog, "features.f")
         first = writes.append(table, reader(ROWS), summary={"n": "1"})
         assert first is not None
-        found = scans.scan_snapshot(table, first, columns=["v"])
-        assert not isinstance(found, IcebergFiles)
-        assert sorted(found.read_all()["v"].to_pylist()) == ["a", "b"]
+        scanned = scans.scan_snapshot(table, first, columns=["v"])
+        assert not isinstance(scanned, IcebergFiles)
+        assert sorted(scanned.read_all()["v"].to_pylist()) == ["a", "b"]
         with pytest.raises(CommitConflict):
             writes.append(stale, reader(ROWS), summary={})
         folder = "lake/ware house/features/f"
@@ -67,9 +67,9 @@ def test_compaction_on_s3(endpoint: str, tmp_path: Path) -> None:
             writes.append(table, reader(events((6 - number, "2026-01-01", "x"))), summary={})
         (group,) = compaction.partitions(table)
         rewrite = compaction.Rewrite(table)
-        found = compaction.read_group(table, group)
-        assert not isinstance(found, IcebergFiles)
-        rewrite.write(group, reader(found.read_all().sort_by("k")))
+        rows = compaction.read_group(table, group)
+        assert not isinstance(rows, IcebergFiles)
+        rewrite.write(group, reader(rows.read_all().sort_by("k")))
         _, made = rewrite.commit(lambda _: ({}, {}))
         assert scans.read_snapshot(table, made).read_all()["k"].to_pylist() == [1, 2, 3, 4, 5, 6]
         soon = datetime.now(UTC) + timedelta(minutes=1)

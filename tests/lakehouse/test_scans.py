@@ -58,11 +58,11 @@ def test_appends_of_users(both: Catalog, transform: Any) -> None:
     table.iceberg.append(ROWS)
     more = events((4, "2026-03-01", "x/y z%"))
     table.iceberg.append(more)
-    found = scans.scan_snapshot(table, current(table))
-    assert isinstance(found, IcebergFiles)
-    assert rows_of(found) == sorted(ROWS.to_pylist() + more.to_pylist(), key=repr)
-    assert found.rows == 4
-    assert found.bytes > 0
+    scanned = scans.scan_snapshot(table, current(table))
+    assert isinstance(scanned, IcebergFiles)
+    assert rows_of(scanned) == sorted(ROWS.to_pylist() + more.to_pylist(), key=repr)
+    assert scanned.rows == 4
+    assert scanned.bytes > 0
     first = table.snapshot_ids[0]
     assert rows_of(scans.scan_snapshot(table, first)) == ROWS.to_pylist()
 
@@ -130,9 +130,9 @@ def test_position_deletes_are_applied(catalog: Catalog) -> None:
     table = user_table(catalog)
     table.iceberg.append(ROWS)
     delete_rows(table, DataFileContent.POSITION_DELETES, [0, 2])
-    found = scans.scan_snapshot(table, current(table), columns=["v", "k"])
-    assert not isinstance(found, IcebergFiles)
-    assert found.read_all().to_pylist() == [{"v": "b", "k": 2}]
+    scanned = scans.scan_snapshot(table, current(table), columns=["v", "k"])
+    assert not isinstance(scanned, IcebergFiles)
+    assert scanned.read_all().to_pylist() == [{"v": "b", "k": 2}]
     assert isinstance(scans.scan_snapshot(table, table.snapshot_ids[0]), IcebergFiles)
 
 
@@ -148,9 +148,9 @@ def test_files_without_field_ids_are_read_by_name(catalog: Catalog, tmp_path: An
     table = user_table(catalog)
     pq.write_table(ROWS, tmp_path / "foreign.parquet")
     table.iceberg.add_files([str(tmp_path / "foreign.parquet")])
-    found = scans.scan_snapshot(table, current(table))
-    assert not isinstance(found, IcebergFiles)
-    assert found.read_all().to_pylist() == ROWS.to_pylist()
+    scanned = scans.scan_snapshot(table, current(table))
+    assert not isinstance(scanned, IcebergFiles)
+    assert scanned.read_all().to_pylist() == ROWS.to_pylist()
     table.iceberg.overwrite(ROWS)
     assert isinstance(scans.scan_snapshot(table, current(table)), IcebergFiles)
 
@@ -190,11 +190,11 @@ def test_every_type_by_field_id(catalog: Catalog, ours: bool) -> None:
         writes.append(table, reader(rows), summary={})
     else:
         table.iceberg.append(rows)
-    found = scans.scan_snapshot(table, current(table))
-    assert isinstance(found, IcebergFiles)
+    scanned = scans.scan_snapshot(table, current(table))
+    assert isinstance(scanned, IcebergFiles)
     values = {name: value for name, (_, value) in ALL.items()}
-    assert rows_of(found)[-1] | {"u": None} == values | {"u": None}
-    assert str(rows_of(found)[-1]["u"]) == str(values["u"])
+    assert rows_of(scanned)[-1] | {"u": None} == values | {"u": None}
+    assert str(rows_of(scanned)[-1]["u"]) == str(values["u"])
     assert scans.read_snapshot(table, current(table)).read_all().to_pylist() == rows.to_pylist()
 
 
@@ -215,9 +215,9 @@ def test_structs_and_maps_matter_only_when_asked_for(catalog: Catalog) -> None:
 def test_names_that_differ_in_case_only_come_as_a_reader(catalog: Catalog) -> None:
     table = user_table(catalog, pa.schema([("A", pa.int64()), ("a", pa.int64())]))
     table.iceberg.append(pa.table({"A": [1], "a": [2]}))
-    found = scans.scan_snapshot(table, current(table))
-    assert not isinstance(found, IcebergFiles)
-    assert found.read_all().to_pylist() == [{"A": 1, "a": 2}]
+    scanned = scans.scan_snapshot(table, current(table))
+    assert not isinstance(scanned, IcebergFiles)
+    assert scanned.read_all().to_pylist() == [{"A": 1, "a": 2}]
     assert by_id(scans.scan_snapshot(table, current(table), columns=["a"])) == [{"a": 2}]
 
 
@@ -258,9 +258,9 @@ def test_changes_are_the_appended_rows(both: Catalog) -> None:
     assert by_id(nothing.relation) == []
     for number in range(4, 7):
         table.iceberg.append(events((number, "2026-04-01", "n")))
-    found = scans.read_changes(table, first, current(table), columns=["k"])
-    assert found.appended
-    assert rows_of(found.relation) == [{"k": 4}, {"k": 5}, {"k": 6}]
+    changes = scans.read_changes(table, first, current(table), columns=["k"])
+    assert changes.appended
+    assert rows_of(changes.relation) == [{"k": 4}, {"k": 5}, {"k": 6}]
     part = scans.read_changes(table, first, table.snapshot_ids[2], columns=["k"])
     assert rows_of(part.relation) == [{"k": 4}, {"k": 5}]
 
@@ -272,8 +272,8 @@ def test_changes_of_a_partitioned_table_and_over_merged_manifests(catalog: Catal
     assert len(table.iceberg.current_snapshot().manifests(table.iceberg.io)) < 4  # type: ignore[union-attr]
     for after in range(8):
         for until in range(after, 9):
-            found = scans.read_changes(table, made[after], made[until] or 0, columns=["k"])
-            assert [row["k"] for row in rows_of(found.relation)] == list(range(after + 1, until + 1))
+            changes = scans.read_changes(table, made[after], made[until] or 0, columns=["k"])
+            assert [row["k"] for row in rows_of(changes.relation)] == list(range(after + 1, until + 1))
 
 
 @pytest.mark.parametrize("change", ["overwrite", "delete", "position delete", "replace"])
@@ -292,9 +292,9 @@ def test_changes_that_are_more_than_appends_say_so(catalog: Catalog, change: str
         delete_rows(table, DataFileContent.POSITION_DELETES, [1])
     middle = current(table)
     table.iceberg.append(events((9, "2026-06-01", "z")))
-    found = scans.read_changes(table, first, current(table))
-    assert not found.appended
-    came, went = ([tuple(row.items()) for row in rows_of(part)] for part in (found.relation, found.removed))
+    changes = scans.read_changes(table, first, current(table))
+    assert not changes.appended
+    came, went = ([tuple(row.items()) for row in rows_of(part)] for part in (changes.relation, changes.removed))
     gone = {"delete": [1], "position delete": [2]}.get(change, [])
     assert sorted(dict(row)["k"] for row in Counter(came) - Counter(went)) == [9]
     assert sorted(dict(row)["k"] for row in Counter(went) - Counter(came)) == gone

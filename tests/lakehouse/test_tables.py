@@ -166,8 +166,8 @@ def test_every_type_comes_back(catalog: Catalog, kind: pa.DataType) -> None:
     given = pa.table({"x": pa.array([value, None], kind)})
     table = tables.create(catalog, "types.t", given.schema)
     writes.append(table, reader(given), summary={})
-    found = table.iceberg.scan().to_arrow()
-    assert found["x"].to_pylist() == [value, None]
+    rows = table.iceberg.scan().to_arrow()
+    assert rows["x"].to_pylist() == [value, None]
     assert type_mapping.iceberg_schema(tables.arrow_schema(table)).as_struct() == table.iceberg.schema().as_struct()
 
 
@@ -199,9 +199,9 @@ def test_a_creation_that_a_local_catalog_could_not_write_leaves_no_file(tmp_path
 
 def test_a_creation_that_a_server_may_still_carry_out_keeps_its_file(tmp_path: Path, postgres_address: str) -> None:
     with postgres.schema(postgres_address) as uri:
-        given = make_url(uri)
-        options = f"{given.query.get('options', '')} -c lock_timeout=100"
-        impatient = given.update_query_dict({"options": options}).render_as_string(hide_password=False)
+        address = make_url(uri)
+        options = f"{address.query.get('options', '')} -c lock_timeout=100"
+        impatient = address.update_query_dict({"options": options}).render_as_string(hide_password=False)
         with closing(open_catalog(Settings(home=tmp_path / "home", catalog={"type": "sql", "uri": impatient}))) as catalog:
             tables.create_namespace(catalog, "features")
             with create_engine(uri).connect() as other:

@@ -31,9 +31,9 @@ def feature_table(catalog: Catalog, **properties: str) -> Table:
 
 
 def paths(table: Table, snapshot: int | None) -> tuple[str, ...]:
-    found = scans.scan_snapshot(table, snapshot)
-    assert isinstance(found, IcebergFiles)
-    return found.paths
+    scanned = scans.scan_snapshot(table, snapshot)
+    assert isinstance(scanned, IcebergFiles)
+    return scanned.paths
 
 
 def test_one_file_a_month_with_summary_and_properties_in_one_commit(both: Catalog) -> None:

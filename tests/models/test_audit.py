@@ -47,27 +47,27 @@ def links(found: Audit, kind: str) -> list[Link]:
 
 def broken(world: World, uri: str = "models:/audited@champion", deep: bool = False) -> dict[str, str]:
     """The problems of the broken links of an audit, by their titles."""
-    found = world.store.audit(uri, deep)
-    problems = {link.title: "; ".join(link.problems) for link in found.links if link.problems}
-    assert found.broken == tuple(problems)
+    report = world.store.audit(uri, deep)
+    problems = {link.title: "; ".join(link.problems) for link in report.links if link.problems}
+    assert report.broken == tuple(problems)
     return problems
 
 
 def test_a_whole_chain(audited: World) -> None:
-    found = audited.store.audit("models:/audited@champion", deep=True)
-    assert found.broken == ()
-    kinds = [link.kind for link in found.links]
+    report = audited.store.audit("models:/audited@champion", deep=True)
+    assert report.broken == ()
+    kinds = [link.kind for link in report.links]
     assert kinds == ["source", "source", "view", "view", "training set", "run", "model", "alias", "predictions"]
-    assert all(link.verified for link in found.links)
-    (alias,) = links(found, "alias")
+    assert all(link.verified for link in report.links)
+    (alias,) = links(report, "alias")
     assert alias.facts["approver"] == "ann"
     assert alias.facts["history"][0]["reason"] == "better"
-    (predictions,) = links(found, "predictions")
+    (predictions,) = links(report, "predictions")
     assert predictions.facts["rows"] == 7
-    orders = next(link for link in links(found, "view") if link.name == "customer_orders_v1")
+    orders = next(link for link in links(report, "view") if link.name == "customer_orders_v1")
     assert "CREATE TEMP TABLE" in orders.facts["sql"]
-    assert "computed again" in links(found, "training set")[0].verified[0]
-    assert Audit.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert "computed again" in links(report, "training set")[0].verified[0]
+    assert Audit.from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 
 def test_data_that_was_logged_beside_the_training_set(audited: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,9 +92,9 @@ def test_data_that_was_logged_beside_the_training_set(audited: World, monkeypatc
 
 def test_a_version_without_an_alias(audited: World) -> None:
     models.log_model(audited.model, training_set=audited.training_set, registered_model_name="plain")
-    found = audited.store.audit("models:/plain/1")
-    assert found.broken == ()
-    assert not links(found, "alias")
+    report = audited.store.audit("models:/plain/1")
+    assert report.broken == ()
+    assert not links(report, "alias")
     with pytest.raises(NotFound, match="audited"):
         audited.store.audit("models:/auditde/1")
 

@@ -78,34 +78,34 @@ def test_models_are_compared_by_what_they_were_trained_on(store: FeatureStore, m
 
 
 def new_rows_are_told_by_the_snapshot_and_the_watermark(store: FeatureStore) -> None:
-    found = store.compare("models:/compared/1", "models:/compared/2")
-    assert found["definitions"] == []
-    assert found["rows"] == {"a": 340, "b": 340, "common": 340, "added": 0, "gone": 0}
-    assert because(found, "o_spend_30d") == ["source shop.orders", "customer_orders_v1 was materialized"]
-    assert 0 < found["features"]["common"]["o_spend_30d"]["changed"] <= 40, "only rows after the first run's end can know better"
-    assert because(found, "basket_vs_spend") == because(found, "o_spend_30d")
-    assert (because(found, "age"), found["features"]["common"]["age"]["changed"]) == ([], 0)
+    comparison = store.compare("models:/compared/1", "models:/compared/2")
+    assert comparison["definitions"] == []
+    assert comparison["rows"] == {"a": 340, "b": 340, "common": 340, "added": 0, "gone": 0}
+    assert because(comparison, "o_spend_30d") == ["source shop.orders", "customer_orders_v1 was materialized"]
+    assert 0 < comparison["features"]["common"]["o_spend_30d"]["changed"] <= 40, "only rows after the first run's end can know better"
+    assert because(comparison, "basket_vs_spend") == because(comparison, "o_spend_30d")
+    assert (because(comparison, "age"), comparison["features"]["common"]["age"]["changed"]) == ([], 0)
 
 
 def late_rows_are_told_as_corrections(store: FeatureStore) -> None:
-    found = store.compare("models:/compared/2", "models:/compared/3")
-    assert because(found, "o_orders_30d") == ["source shop.orders", "corrections in customer_orders_v1"]
-    assert 0 < found["features"]["common"]["o_orders_30d"]["changed"] < 340
-    assert because(found, "country") == []
+    comparison = store.compare("models:/compared/2", "models:/compared/3")
+    assert because(comparison, "o_orders_30d") == ["source shop.orders", "corrections in customer_orders_v1"]
+    assert 0 < comparison["features"]["common"]["o_orders_30d"]["changed"] < 340
+    assert because(comparison, "country") == []
 
 
 def a_change_of_definition_is_told_with_its_difference(store: FeatureStore) -> None:
-    found = store.compare("models:/compared/3", "models:/compared@champion")
-    assert next((change.get("view") or change["derived"], change["from"], change["to"]) for change in found["definitions"]) == (
+    comparison = store.compare("models:/compared/3", "models:/compared@champion")
+    assert next((change.get("view") or change["derived"], change["from"], change["to"]) for change in comparison["definitions"]) == (
         "customer_orders",
         1,
         2,
     )
-    assert {change.get("view") or change["derived"] for change in found["definitions"]} == {"customer_orders", "basket_vs_spend"}
-    assert found["features"]["gone"] == ["o_orders_30d", "o_spend_30d"]
-    assert found["features"]["added"] == ["o_orders_60d", "o_spend_60d"]
-    assert found["features"]["common"]["o_mean"]["because"] == ["definition: customer_orders_v1 became customer_orders_v2"]
-    assert "definition: its SQL changed" in found["features"]["common"]["basket_vs_spend"]["because"]
+    assert {change.get("view") or change["derived"] for change in comparison["definitions"]} == {"customer_orders", "basket_vs_spend"}
+    assert comparison["features"]["gone"] == ["o_orders_30d", "o_spend_30d"]
+    assert comparison["features"]["added"] == ["o_orders_60d", "o_spend_60d"]
+    assert comparison["features"]["common"]["o_mean"]["because"] == ["definition: customer_orders_v1 became customer_orders_v2"]
+    assert "definition: its SQL changed" in comparison["features"]["common"]["basket_vs_spend"]["because"]
 
 
 def the_command_line_and_a_server_say_the_same(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:

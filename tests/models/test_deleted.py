@@ -81,15 +81,15 @@ def test_a_name_that_never_was_has_the_nearest(gone: Gone) -> None:
 
 
 def test_a_replay_says_what_cannot_be_done_any_more(gone: Gone) -> None:
-    found = gone.world.store.replay(gone.request_id)
-    assert not found.equal
-    [why] = found.why
+    outcome = gone.world.store.replay(gone.request_id)
+    assert not outcome.equal
+    [why] = outcome.why
     assert why.startswith(
         "the prediction and its features cannot be computed again: no version '1' in model gone: it was deleted in MLflow"
     )
     assert "did you mean" not in why
-    assert found.notes == ("what was logged remains: the keys, the features, their snapshots and the prediction",)
-    assert found.prediction.logged is not None
+    assert outcome.notes == ("what was logged remains: the keys, the features, their snapshots and the prediction",)
+    assert outcome.prediction.logged is not None
 
 
 def test_models_of_a_name_that_are_no_version_any_more_are_listed_once(gone: Gone) -> None:

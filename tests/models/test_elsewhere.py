@@ -45,14 +45,14 @@ def test_an_alias_moved_through_mlflow_is_seen_and_recorded(world: World, client
     assert versions_of(world.store, "elsewhere")["1"].aliases == ("champion",)
     client.copy_model_version("models:/elsewhere/1", "elsewhere")
     client.set_registered_model_alias("elsewhere", "champion", "2")
-    found = versions_of(world.store, "elsewhere")
-    assert (found["1"].aliases, found["2"].aliases) == ((), ("champion",))
+    versions = versions_of(world.store, "elsewhere")
+    assert (versions["1"].aliases, versions["2"].aliases) == ((), ("champion",))
     assert newest(world.store, 2) == [
         ("alias set", "elsewhere", "2", "champion", None, "mlflow"),
         ("registered", "elsewhere", "2", None, None, "mlflow"),
     ]
     events = len(model_events.list_events(world.store._runtime))
-    assert versions_of(world.store, "elsewhere") == found
+    assert versions_of(world.store, "elsewhere") == versions
     assert len(model_events.list_events(world.store._runtime)) == events
     client.delete_registered_model_alias("elsewhere", "champion")
     assert versions_of(world.store, "elsewhere")["2"].aliases == ()
@@ -68,11 +68,11 @@ def test_metrics_logged_after_the_model_are_recorded(world: World, client: Any) 
     assert versions_of(world.store, "measured")["1"].metrics["late"] == 0.5
     with mlflow.start_run(run_id=run.info.run_id):
         mlflow.log_metric("late", 0.6)
-    found = versions_of(world.store, "measured")["1"]
-    assert (found.metrics["late"], found.model_id) == (0.6, info.model_id)
-    assert math.isnan(found.metrics["none"])
+    versions = versions_of(world.store, "measured")["1"]
+    assert (versions.metrics["late"], versions.model_id) == (0.6, info.model_id)
+    assert math.isnan(versions.metrics["none"])
     events = len(model_events.list_events(world.store._runtime))
-    assert versions_of(world.store, "measured")["1"].at == found.at
+    assert versions_of(world.store, "measured")["1"].at == versions.at
     assert len(model_events.list_events(world.store._runtime)) == events
 
 

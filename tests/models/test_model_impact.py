@@ -14,11 +14,11 @@ def test_a_column_leads_to_models_and_their_predictions(world: World, logged: An
     info = models.log_model(world.model, training_set=world.training_set, name="depending", registered_model_name="depending")
     version = str(info.registered_model_version)
     models.score(f"models:/depending/{version}", worlds.spine(5, label=False), log=True, store=world.store)
-    found = world.store.impact("shop.orders", "amount")
-    affected = {(model.model, model.version): dict(model.features) for model in found.models}
+    report = world.store.impact("shop.orders", "amount")
+    affected = {(model.model, model.version): dict(model.features) for model in report.models}
     assert affected["churn", "1"] == affected["depending", version]
     assert affected["churn", "1"] == {"o_spend_30d": "direct", "o_mean": "direct", "basket_vs_spend": "direct"}
     assert [
-        (prediction.table, prediction.version, prediction.rows) for prediction in found.predictions if prediction.model == "depending"
+        (prediction.table, prediction.version, prediction.rows) for prediction in report.predictions if prediction.model == "depending"
     ] == [("inference.depending", version, 5)]
-    assert world.store.impact("shop.profiles", "vat").predictions == found.predictions
+    assert world.store.impact("shop.profiles", "vat").predictions == report.predictions

@@ -52,8 +52,8 @@ def logging_store(world: World) -> Iterator[FeatureStore]:
 
 def rows_of(store: FeatureStore, table: str) -> list[dict[str, Any]]:
     """The rows of a table of predictions in their order."""
-    found: list[dict[str, Any]] = store.catalog.load_table(f"inference.{table}").scan().to_arrow().to_pylist()
-    return found
+    rows: list[dict[str, Any]] = store.catalog.load_table(f"inference.{table}").scan().to_arrow().to_pylist()
+    return rows
 
 
 def test_rows_have_what_the_prediction_was_made_from(logging_store: FeatureStore, spooled: str) -> None:

@@ -117,8 +117,8 @@ def test_the_hint_leads_to_the_store_and_settings_go_before_it(
     monkeypatch.setenv("FEATURESTORE_HOME", str(tmp_path / "empty"))
     with pytest.raises(Conflict, match=r"it has no table features\.customer_orders_v1"):
         mlflow.pyfunc.load_model(probabilities)
-    given = mlflow.pyfunc.load_model(probabilities, model_config={"home": str(world.home)})
-    assert len(given.predict(keys(3))) == 1
+    model = mlflow.pyfunc.load_model(probabilities, model_config={"home": str(world.home)})
+    assert len(model.predict(keys(3))) == 1
     assert len(models.score(probabilities, keys(3), at="online", store=world.store)) == 1
 
 

@@ -59,19 +59,19 @@ def test_predictions_are_replayed_after_the_catalog_has_moved_on(tmp_path: Path)
         assert len({row["request_id"] for row in rows}) == 27
         move_on(made)
         for row in rows[::2]:
-            found = store.replay(row["request_id"])
-            assert found.equal, found.why
-            assert found.prediction.logged == row["prediction"]
-            assert {value.name for value in found.features if value.overridden} == set(row["overridden"])
+            outcome = store.replay(row["request_id"])
+            assert outcome.equal, outcome.why
+            assert outcome.prediction.logged == row["prediction"]
+            assert {value.name for value in outcome.features if value.overridden} == set(row["overridden"])
         with pytest.raises(NotFound, match="no prediction"):
             store.replay("nothing")
         tampered = rows[0] | {"request_id": "tampered-0", "age": 1, "prediction": not rows[0]["prediction"]}
         table = tables.load(store.catalog, "inference.lived")
         writes.append_retrying(table, pa.Table.from_pylist([tampered], tables.arrow_schema(table)).to_reader())
-        found = store.replay("tampered-0")
-        assert not found.equal
-        assert f"the feature age was 1 and is {rows[0]['age']}" in found.why[0] or rows[0]["age"] is None
-        assert "because its features differ" in found.why[1]
+        outcome = store.replay("tampered-0")
+        assert not outcome.equal
+        assert f"the feature age was 1 and is {rows[0]['age']}" in outcome.why[0] or rows[0]["age"] is None
+        assert "because its features differ" in outcome.why[1]
         mlflow.MlflowClient().delete_registered_model("lived")
         assert "cannot be computed again" in store.replay(rows[0]["request_id"]).why[0]
 
@@ -116,9 +116,9 @@ def test_predictions_of_a_server_are_replayed_after_a_long_life(tmp_path: Path) 
         store.materialize(end=END + 2 * DAY)
         store.maintain(older_than=timedelta(0), drop_superseded_after=timedelta(0))
         for row in range(3):
-            found = store.replay("http-1", row)
-            assert found.equal, found.why
-            assert found.prediction.logged == first.prediction.logged or row != 2
+            outcome = store.replay("http-1", row)
+            assert outcome.equal, outcome.why
+            assert outcome.prediction.logged == first.prediction.logged or row != 2
         scaled = store.replay("http-2")
         assert (scaled.equal, scaled.prediction.replayed, scaled.parameters) == (True, 30.0, {"factor": 3.0})
         with pytest.raises(NotFound, match=r"no row '3' in the prediction http-1; known: '0', '1', '2'"):
@@ -151,10 +151,10 @@ def test_what_staleness_and_ttl_did_is_said_and_repeated(own_shop: FeatureStore)
         model, records = LoadedModels(store).get("stale"), [{"customer_id": 2, "basket": 1.0}]
         wait_until(lambda: model.predict(records).status["customer_orders"] == ["STALE"])
         log.record(model.finish(records), "stale-1")
-        found = store.replay("stale-1")
-    assert found.equal, found.why
-    assert {value.name: value.replayed for value in found.features} == {"spend_30d": None, "score": None}
-    assert found.notes == (
+        outcome = store.replay("stale-1")
+    assert outcome.equal, outcome.why
+    assert {value.name: value.replayed for value in outcome.features} == {"spend_30d": None, "score": None}
+    assert outcome.notes == (
         "customer_orders was stale at the time of the lookup, so the model got none of its features",
         "the row of customer_profile was older than the view's ttl at the time of the lookup, so the model got none of its features",
     )

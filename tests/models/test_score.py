@@ -34,8 +34,8 @@ def test_at_training_the_rows_are_those_of_the_training_set(world: World, logged
 
 
 def test_without_at_features_are_as_of_each_row(world: World, logged: Any) -> None:
-    one = models.score(logged.model_uri, worlds.spine(label=False))
-    assert one.equals(models.score(logged.model_uri, worlds.spine(label=False), at="training"))
+    scored = models.score(logged.model_uri, worlds.spine(label=False))
+    assert scored.equals(models.score(logged.model_uri, worlds.spine(label=False), at="training"))
 
 
 @pytest.mark.parametrize("at", [worlds.START + timedelta(days=40), "2026-02-10T00:00:00Z"])

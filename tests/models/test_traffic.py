@@ -76,9 +76,9 @@ def test_of_two_at_once_one_is_told(world: World, name: str, monkeypatch: pytest
     check = traffic._check_split
 
     def checked(*arguments: Any) -> Any:
-        found = check(*arguments)
+        report = check(*arguments)
         both.wait(60)
-        return found
+        return report
 
     monkeypatch.setattr(traffic, "_check_split", checked)
     outcomes: list[object] = []
@@ -142,10 +142,10 @@ def test_an_audit_has_the_periods_of_a_version(world: World) -> None:
     def link(uri: str) -> Any:
         return next((link for link in world.store.audit(uri).links if link.kind == "traffic"), None)
 
-    found = link("models:/audited_split/1")
-    assert found.problems == ()
-    assert len(found.verified) == 2
-    assert [(period["weights"], period["approver"]) for period in found.facts["periods"]] == [
+    traffic_link = link("models:/audited_split/1")
+    assert traffic_link.problems == ()
+    assert len(traffic_link.verified) == 2
+    assert [(period["weights"], period["approver"]) for period in traffic_link.facts["periods"]] == [
         ({"arm1": 50, "arm2": 50}, "bob"),
         ({"arm1": 100}, "ann"),
     ]

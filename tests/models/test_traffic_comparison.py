@@ -52,28 +52,28 @@ def log_rows(store: FeatureStore) -> list[dict[str, Any]]:
 
 
 def test_arms_are_counted_and_summarized(logged: FeatureStore) -> None:
-    found = logged.compare_traffic("arms")
-    assert [(arm.arm, arm.version, arm.shadow, arm.rows) for arm in found.arms] == [
+    comparison = logged.compare_traffic("arms")
+    assert [(arm.arm, arm.version, arm.shadow, arm.rows) for arm in comparison.arms] == [
         (None, "2", False, 4),
         ("champion", "1", False, 40),
         ("challenger", "2", True, 20),
     ]
     rows = log_rows(logged)
     likely = [row["prediction"][1] for row in rows if row["arm"] == "champion"]
-    champion = found.arms[1]
+    champion = comparison.arms[1]
     assert champion.mean is not None
     assert champion.mean.value == pytest.approx(sum(likely) / 40)
     spread = math.sqrt(sum((value - champion.mean.value) ** 2 for value in likely) / 39 / 40)
     assert (champion.mean.low, champion.mean.high) == pytest.approx((champion.mean.value - Z * spread, champion.mean.value + Z * spread))
     assert champion.quantiles == pytest.approx({f"{at:g}": float(np.quantile(likely, at)) for at in (0.05, 0.25, 0.5, 0.75, 0.95)})
     assert champion.shares == {}
-    shadow = found.arms[2]
+    shadow = comparison.arms[2]
     column = next(name for name in rows[0] if name.startswith("prediction_"))
     yes = sum(bool(row[column]) for row in rows if row["shadow"])
     assert {name: share.value for name, share in shadow.shares.items() if share.value} == {
         name: share for name, share in (("true", yes / 20), ("false", 1 - yes / 20)) if share
     }
-    assert (found.labels, shadow.labeled, shadow.metrics, found.confidence) == (None, 0, {}, 0.95)
+    assert (comparison.labels, shadow.labeled, shadow.metrics, comparison.confidence) == (None, 0, {}, 0.95)
     assert champion.first == min(row["predicted_at"] for row in rows if row["arm"] == "champion")
     later = logged.compare_traffic("arms", since=champion.last)
     assert sum(arm.rows for arm in later.arms) == sum(row["predicted_at"] >= champion.last for row in rows) < 44
@@ -110,10 +110,10 @@ def test_labels_in_a_table_and_in_sql(logged: FeatureStore) -> None:
         }
     )
     logged.catalog.create_table("shop.outcomes", schema=rows.schema).append(rows)
-    found = logged.compare_traffic("arms", labels="iceberg:shop.outcomes", label="churned", timestamp="at")
-    assert found.labels == "by customer_id: the first label at or after the prediction, by at"
-    assert [arm.labeled for arm in found.arms] == [1, 10, 5]
-    assert set(found.arms[1].metrics) == {"auc", "log_loss"}
+    comparison = logged.compare_traffic("arms", labels="iceberg:shop.outcomes", label="churned", timestamp="at")
+    assert comparison.labels == "by customer_id: the first label at or after the prediction, by at"
+    assert [arm.labeled for arm in comparison.arms] == [1, 10, 5]
+    assert set(comparison.arms[1].metrics) == {"auc", "log_loss"}
     query = "SELECT customer_id, max(churned) AS churned FROM shop.outcomes GROUP BY customer_id"
     assert [arm.labeled for arm in logged.compare_traffic("arms", labels=query, label="churned").arms] == [1, 10, 5]
     with pytest.raises(RequestError, match="several labels of customer_id=3; give timestamp="):
@@ -168,11 +168,11 @@ def test_the_interval_of_auc_is_that_of_delong(seed: int) -> None:
     true, false = scores[labels], scores[~labels]
     wins = [[1.0 if one > other else 0.5 if one == other else 0.0 for other in false] for one in true]
     above, below = [sum(row) / len(false) for row in wins], [sum(column) / len(true) for column in zip(*wins, strict=True)]
-    found = arm_metrics.auc_of(labels, scores)
-    assert found is not None
-    assert found.value == pytest.approx(roc_auc_score(labels, scores)) == pytest.approx(sum(above) / len(above))
+    auc = arm_metrics.auc_of(labels, scores)
+    assert auc is not None
+    assert auc.value == pytest.approx(roc_auc_score(labels, scores)) == pytest.approx(sum(above) / len(above))
     half = Z * math.sqrt(np.var(above, ddof=1) / len(true) + np.var(below, ddof=1) / len(false))
-    assert (found.low, found.high) == pytest.approx((max(0.0, found.value - half), min(1.0, found.value + half)))
+    assert (auc.low, auc.high) == pytest.approx((max(0.0, auc.value - half), min(1.0, auc.value + half)))
 
 
 def test_few_rows_have_no_interval() -> None:

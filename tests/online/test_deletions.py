@@ -40,10 +40,10 @@ def store(tmp_path: Path, url: str) -> Iterator[FeatureStore]:
 
 def online_rows(store: FeatureStore) -> tuple[list[Any], tuple[str, ...]]:
     """The values online, which are those offline, and their status."""
-    found = store.online_features("svc", ENTITIES)
-    values = [row[0] for row in found.rows]
+    features = store.online_features("svc", ENTITIES)
+    values = [row[0] for row in features.rows]
     assert repr(values) == repr(store.point_in_time("svc", AFTER, "t").column("x").to_pylist())
-    return values, found.status["v"]
+    return values, features.status["v"]
 
 
 @pytest.mark.slow

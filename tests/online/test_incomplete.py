@@ -113,9 +113,9 @@ def test_a_table_with_too_few_rows_is_not_ready_and_is_filled(store: FeatureStor
     online = store._runtime.online
     assert online.incomplete(["v_v1", "w_v1", "none"]) == {}
     punch()
-    found = online.incomplete(["v_v1", "w_v1", "none"])
-    assert set(found) == {"v_v1", "w_v1"}
-    assert "1 of 3" in found["v_v1"]
+    messages = online.incomplete(["v_v1", "w_v1", "none"])
+    assert set(messages) == {"v_v1", "w_v1"}
+    assert "1 of 3" in messages["v_v1"]
     with FeatureStore(settings=store.settings) as other, pytest.raises(NotReady, match=r"v_v1 .* 1 of 3 .*rows are missing") as caught:
         values(other)
     assert caught.value.details["table"] == "v_v1"

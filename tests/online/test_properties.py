@@ -64,9 +64,9 @@ def test_a_store_holds_what_a_dict_holds(store: OnlineStore, steps: list[tuple[s
             bring_in(model, rows)
             written = store.publish(name, table(rows), keys=["customer_id"], cursor=cursor, replace=action == "replace", removed=removed)
             assert written >= sum(before.get(key) != row for key, row in model.items())
-        [found] = store.read([(name, [(key,) for key in range(-1, 3)])])
-        assert found.rows == [model.get(key) for key in range(-1, 3)]
-        assert found.cursor == cursor
+        [read_rows] = store.read([(name, [(key,) for key in range(-1, 3)])])
+        assert read_rows.rows == [model.get(key) for key in range(-1, 3)]
+        assert read_rows.cursor == cursor
 
 
 @pytest.mark.slow
@@ -81,8 +81,8 @@ def test_the_order_of_publishes_does_not_matter(store: OnlineStore, data: st.Dat
     name = next(NAMES)
     for part in (shuffled[:cut], shuffled[cut:]):
         store.publish(name, table(part), keys=["customer_id"], cursor=Cursor(1, 1))
-    [found] = store.read([(name, [(key,) for key in range(-1, 3)])])
-    assert found.rows == [model.get(key) for key in range(-1, 3)]
+    [read_rows] = store.read([(name, [(key,) for key in range(-1, 3)])])
+    assert read_rows.rows == [model.get(key) for key in range(-1, 3)]
 
 
 def test_a_large_publish_in_any_order_holds_what_a_dict_holds(store: OnlineStore) -> None:
@@ -102,5 +102,5 @@ def test_a_large_publish_in_any_order_holds_what_a_dict_holds(store: OnlineStore
     model = Model()
     bring_in(model, list(zip(*(column.tolist() for column in columns.values()), strict=True)))
     store.publish("v", rows, keys=["customer_id"], cursor=Cursor(1, 1))
-    [found] = store.read([("v", [(key,) for key in range(keys)])])
-    assert found.rows == [model.get(key) for key in range(keys)]
+    [read_rows] = store.read([("v", [(key,) for key in range(keys)])])
+    assert read_rows.rows == [model.get(key) for key in range(keys)]

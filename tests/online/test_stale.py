@@ -65,8 +65,8 @@ def test_the_age_is_that_of_the_watermark_to_the_microsecond(store: FeatureStore
     plan, policies = backend.service_plan("value"), backend.services.policies()
     through = times.micros(NOW - timedelta(hours=3))
     for late, status in ((0, "PRESENT"), (1, "STALE")):
-        found = lookup(backend.runtime, plan, KEYS, None, store._online_tables, through + 2 * HOUR + late, policies)
-        assert found.status == {"v_value": (status, "NOT_FOUND")}
+        features = lookup(backend.runtime, plan, KEYS, None, store._online_tables, through + 2 * HOUR + late, policies)
+        assert features.status == {"v_value": (status, "NOT_FOUND")}
 
 
 def test_a_change_of_it_makes_no_version_and_is_served_at_once(store: FeatureStore) -> None:

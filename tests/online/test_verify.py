@@ -157,9 +157,9 @@ SOUND = (COUNT + 1, 0, 0, 0)
 
 
 def test_every_type_is_equal_as_it_was_published(store: FeatureStore) -> None:
-    found = store.verify_online()
-    assert by_table(found) == {**dict.fromkeys(ENTITIES, SOUND), "later": (0, 0, 0, 0)}
-    assert all(comparison["same"] and not comparison["differences"] for comparison in found)
+    comparisons = store.verify_online()
+    assert by_table(comparisons) == {**dict.fromkeys(ENTITIES, SOUND), "later": (0, 0, 0, 0)}
+    assert all(comparison["same"] and not comparison["differences"] for comparison in comparisons)
     assert by_table(store.verify_online("v", sample=3)) == {"v": (3, 0, 0, 0)}
     store.catalog.load_table("raw.s").append(rows(2))
     store.materialize("v")
@@ -172,9 +172,9 @@ def test_a_row_that_is_gone_and_one_too_many_are_named(store: FeatureStore, url:
         key, other = ([str(KEYS[name][1](at)) if name == "id" else KEYS[name][1](at) for name in keys] for at in (2, 20))
         raw.put(raw.row(*key), *other)
         raw.delete(*key)
-        [found] = store.verify_online(view)
-        assert (by_table([found])[view], found["same"]) == ((COUNT + 1, 1, 0, 1), False)
-        missing, extra = found["differences"]
+        [comparison] = store.verify_online(view)
+        assert (by_table([comparison])[view], comparison["same"]) == ((COUNT + 1, 1, 0, 1), False)
+        missing, extra = comparison["differences"]
         assert missing == {"key": dict(zip(keys, key, strict=True)), "what": "missing"}
         assert extra["what"] == "extra"
         assert extra["key"].keys() == {"bytes"} if view == "by_long" else extra["key"] == dict(zip(keys, other, strict=True))
@@ -197,13 +197,13 @@ def test_values_that_were_changed_are_told_with_both(store: FeatureStore, url: s
     }
     for name, value in changed.items():
         Raw(url, "v_v1").change([*VALUES].index(name), stored.get(name, value), 1)
-    [found] = store.verify_online("v")
-    assert by_table([found]) == {"v": (COUNT + 1, 0, 1, 0)}
-    for (name, value), difference in zip(changed.items(), found["differences"], strict=True):
+    [comparison] = store.verify_online("v")
+    assert by_table([comparison]) == {"v": (COUNT + 1, 0, 1, 0)}
+    for (name, value), difference in zip(changed.items(), comparison["differences"], strict=True):
         assert (difference["key"], difference["what"], difference["feature"]) == ({"k": 1}, "changed", name)
         assert difference["table"] == VALUES[name][1](1)
         assert difference["online"] == value
-    assert [math.copysign(1, found["differences"][2][where]) for where in ("online", "table")] == [-1, 1]
+    assert [math.copysign(1, comparison["differences"][2][where]) for where in ("online", "table")] == [-1, 1]
 
 
 def test_another_time_is_a_difference(store: FeatureStore, url: str) -> None:

@@ -39,8 +39,8 @@ def test_a_process_of_its_own_agrees() -> None:
         "s = S('churn', {'champion': 9000, 'challenger': 1000}, (), (('customer_id', 'BIGINT'),), {})\n"
         "print(''.join(s.arm_of({'customer_id': key})[2] for key in range(200)))"
     )
-    found = split({"champion": 90, "challenger": 10})
-    here = "".join(found.arm_of({"customer_id": key})[2] for key in range(200))
+    traffic_split = split({"champion": 90, "challenger": 10})
+    here = "".join(traffic_split.arm_of({"customer_id": key})[2] for key in range(200))
     for seed in ("1", "2"):
         done = subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == here
@@ -59,16 +59,16 @@ def test_a_process_of_its_own_agrees() -> None:
     ],
 )
 def test_spellings_of_one_value_are_one_key(sql_type: str, spellings: list[Any], text: str) -> None:
-    found = split({"a": 50, "b": 50}, (("k", sql_type),))
+    traffic_split = split({"a": 50, "b": 50}, (("k", sql_type),))
     for value in spellings:
-        assert found._texts({"k": value}, 0) == [text]
+        assert traffic_split._texts({"k": value}, 0) == [text]
 
 
 def test_several_keys_and_null() -> None:
-    found = split({"a": 50, "b": 50}, (("a_id", "BIGINT"), ("b_id", "VARCHAR")))
-    assert found._texts({"b_id": "x"}, 0) == [None, "x"]
+    traffic_split = split({"a": 50, "b": 50}, (("a_id", "BIGINT"), ("b_id", "VARCHAR")))
+    assert traffic_split._texts({"b_id": "x"}, 0) == [None, "x"]
     with pytest.raises(TypeMismatch, match=r"records\[3\].a_id"):
-        found.arm_of({"a_id": "x", "b_id": "x"}, 3)
+        traffic_split.arm_of({"a_id": "x", "b_id": "x"}, 3)
 
 
 def test_shares_are_the_weights_and_grow_without_moving_others() -> None:
@@ -83,11 +83,11 @@ def test_shares_are_the_weights_and_grow_without_moving_others() -> None:
 
 
 def test_aliases_without_weight_get_nothing_and_replace_nobody() -> None:
-    found = split({"a": 60, "b": 0, "c": 40})
-    assert found.answering == ["a", "c"]
-    assert {found.arm_of({"customer_id": key}) for key in range(200)} == {"a", "c"}
-    assert found.substitute(["a"]) == "c"
-    assert found.substitute(["a", "c"]) is None
+    traffic_split = split({"a": 60, "b": 0, "c": 40})
+    assert traffic_split.answering == ["a", "c"]
+    assert {traffic_split.arm_of({"customer_id": key}) for key in range(200)} == {"a", "c"}
+    assert traffic_split.substitute(["a"]) == "c"
+    assert traffic_split.substitute(["a", "c"]) is None
 
 
 WRONG = [
@@ -121,8 +121,8 @@ def test_shadows_are_aliases() -> None:
 
 
 @given(st.lists(st.integers(1, PLACES), min_size=1, max_size=6), st.integers(0, 10**9))
-def test_every_place_has_one_alias(parts: list[int], key: int) -> None:
-    bounds = sorted({0, PLACES, *(part % PLACES for part in parts)})
+def test_every_place_has_one_alias(traffic_split: list[int], key: int) -> None:
+    bounds = sorted({0, PLACES, *(part % PLACES for part in traffic_split)})
     places = {f"a{number}": high - low for number, (low, high) in enumerate(itertools.pairwise(bounds))}
     assert check_weights({alias: count / 100 for alias, count in places.items()}) == places
     found = TrafficSplit("m", places, (), KEYS, {})

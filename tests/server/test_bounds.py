@@ -51,9 +51,9 @@ def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def memory() -> int:
     """The memory of this process, and so of the server in it, in bytes."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) << 10
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match is not None
+    return int(match[1]) << 10
 
 
 def test_endless_queries_do_not_delay_other_requests(bounded: Served) -> None:

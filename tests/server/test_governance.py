@@ -26,9 +26,9 @@ def test_promotions_and_audits(tmp_path: Path) -> None:
         assert remote.promote("churn", 2, approver="bob", require="auc > champion.auc").used["champion.auc"] == 0.7
         assert remote.rollback("churn", approver="bob").version == "1"
         assert remote.archive("churn", 2, approver="bob").changed
-        found = remote.audit("models:/churn@champion")
-        assert found.broken == ()
-        assert [link.title for link in found.links] == [link.title for link in made.store.audit("models:/churn@champion").links]
+        report = remote.audit("models:/churn@champion")
+        assert report.broken == ()
+        assert [link.title for link in report.links] == [link.title for link in made.store.audit("models:/churn@champion").links]
         assert remote.demote("churn", approver="bob").before == "1"
         with pytest.raises(NotFound):
             remote.audit("models:/churn@champion")

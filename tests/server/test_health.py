@@ -19,9 +19,9 @@ METHODS = {"get", "post", "put", "delete"}
 def value(metrics: str, name: str, **labels: str) -> float:
     """The value of one series."""
     for line in metrics.splitlines():
-        found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
-        if found and found[1] == name and all(f'{label}="{text}"' in (found[2] or "") for label, text in labels.items()):
-            return float(found[3])
+        match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if match and match[1] == name and all(f'{label}="{text}"' in (match[2] or "") for label, text in labels.items()):
+            return float(match[3])
     pytest.fail(f"no {name} with {labels}")
 
 

@@ -57,34 +57,34 @@ def test_a_client_and_the_command_line_get_the_same(modelled: Served, tmp_path: 
         assert len(ids) == 3
     rows = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist([RECORD] * 3), rows)
-    found = as_json("score", "models:/spender/2", "--spine", str(rows), "--at", "online", "--url", modelled.url)
-    assert [row["prediction"] for row in found["first"]] == answer["predictions"] * 3
+    body = as_json("score", "models:/spender/2", "--spine", str(rows), "--at", "online", "--url", modelled.url)
+    assert [row["prediction"] for row in body["first"]] == answer["predictions"] * 3
 
 
 def test_keys_in_predictions_out(modelled: Served) -> None:
     answer = modelled.http.post(URL, json={"dataframe_records": [RECORD, {**RECORD, "customer_id": 99}]})
     assert answer.is_success, answer.text
-    found = answer.json()
-    assert found["predictions"] == [80.0, 0.0]
-    assert (found["model"], found["version"]) == ("spender", "1")
-    assert found["snapshots"]["customer_orders_v1"] == modelled.store.view("customer_orders")["snapshot_id"]
+    body = answer.json()
+    assert body["predictions"] == [80.0, 0.0]
+    assert (body["model"], body["version"]) == ("spender", "1")
+    assert body["snapshots"]["customer_orders_v1"] == modelled.store.view("customer_orders")["snapshot_id"]
 
 
 def test_both_forms_versions_and_aliases(modelled: Served) -> None:
     split = {"dataframe_split": {"columns": list(RECORD), "data": [list(RECORD.values())], "index": [0]}}
     for params in ({"version": "1"}, {"alias": "champion"}):
-        found = modelled.http.post(URL, json=split, params=params).json()
-        assert (found["version"], found["predictions"]) == ("1", [80.0])
+        body = modelled.http.post(URL, json=split, params=params).json()
+        assert (body["version"], body["predictions"]) == ("1", [80.0])
 
 
 def test_features_sent_along_override(modelled: Served) -> None:
-    found = modelled.http.post(URL, json={"dataframe_records": [{**RECORD, "orders_7d": 0, "spend_30d": 0.0}]}).json()
-    assert found["predictions"] == [0.0]
+    body = modelled.http.post(URL, json={"dataframe_records": [{**RECORD, "orders_7d": 0, "spend_30d": 0.0}]}).json()
+    assert body["predictions"] == [0.0]
 
 
 def test_they_are_listed(modelled: Served) -> None:
-    found = modelled.http.get("/v1/models").json()
-    assert [(model["model"], model["version"], model["aliases"]) for model in found] == [
+    body = modelled.http.get("/v1/models").json()
+    assert [(model["model"], model["version"], model["aliases"]) for model in body] == [
         ("spender", "2", []),
         ("spender", "1", ["champion"]),
     ]

@@ -58,9 +58,9 @@ def test_lookups_return_their_names(odd: Served) -> None:
 def test_request_fields_accept_their_names_and_the_literals(odd: Served) -> None:
     for spelled in ('"NaN"', "NaN", '"Infinity"', "Infinity", '"-Infinity"', "-Infinity"):
         content = f'{{"entities": [{{"id": 4}}], "request": [{{"x": {spelled}}}]}}'
-        found = odd.http.post("/v1/services/odd/online", content=content, headers={"Content-Type": "application/json"}).json()
-        assert found["rows"][0][3:5] == [3.0, spelled.strip('"')]
-        assert found["derived_types"] == ["DOUBLE", "DOUBLE", "VARCHAR"]
+        body = odd.http.post("/v1/services/odd/online", content=content, headers={"Content-Type": "application/json"}).json()
+        assert body["rows"][0][3:5] == [3.0, spelled.strip('"')]
+        assert body["derived_types"] == ["DOUBLE", "DOUBLE", "VARCHAR"]
 
 
 def test_the_client_has_what_the_store_has(odd: Served) -> None:
@@ -68,10 +68,10 @@ def test_the_client_has_what_the_store_has(odd: Served) -> None:
     request = [{"x": value} for value in VALUES]
     with connect(odd.url) as remote:
         told = remote.online_features("odd", entities, request)
-    own = odd.store.online_features("odd", entities, request)
-    assert repr(told.rows) == repr(own.rows)
+    features = odd.store.online_features("odd", entities, request)
+    assert repr(told.rows) == repr(features.rows)
     assert told.rows[1][:5] == (INF, INF, [INF, 2.0], INF, INF)
-    assert told.derived_types == own.derived_types == ("DOUBLE", "DOUBLE", "VARCHAR")
+    assert told.derived_types == features.derived_types == ("DOUBLE", "DOUBLE", "VARCHAR")
 
 
 def test_a_nan_in_a_frame_is_not_an_integer(odd: Served) -> None:

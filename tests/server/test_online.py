@@ -23,27 +23,27 @@ def look_up(served: Served, url: str, ids: list[Any], **params: Any) -> dict[str
 
 
 def test_values_of_every_type(served: Served) -> None:
-    found = look_up(served, URL, [1, 2, 99, None])
-    assert found["features"] == [
+    answer = look_up(served, URL, [1, 2, 99, None])
+    assert answer["features"] == [
         *("orders_7d", "orders_30d", "spend_30d", "country", "born", "credit", "seen_at", "score", "basket_share"),
     ]
-    assert found["rows"][0] == [2, 2, 80.0, "AT", "1970-02-03", "12.30", "2026-01-02T03:04:05.000006Z", "NaN", 0.5]
-    assert found["rows"][1] == [0, 1, 20.0, None, None, None, None, None, 2.0]
-    assert found["rows"][2] == [None] * 9
-    assert found["rows"][3] == [None] * 9
-    assert found["status"] == {
+    assert answer["rows"][0] == [2, 2, 80.0, "AT", "1970-02-03", "12.30", "2026-01-02T03:04:05.000006Z", "NaN", 0.5]
+    assert answer["rows"][1] == [0, 1, 20.0, None, None, None, None, None, 2.0]
+    assert answer["rows"][2] == [None] * 9
+    assert answer["rows"][3] == [None] * 9
+    assert answer["status"] == {
         "customer_orders": ["PRESENT", "PRESENT", "NOT_FOUND", "NOT_FOUND"],
         "customer_profile": ["PRESENT", "EXPIRED", "NOT_FOUND", "NOT_FOUND"],
     }
-    assert found["timestamps"]["customer_profile"][0] == shop.days(30).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
-    assert found["timestamps"]["customer_profile"][2] is None
-    assert found["types"][4:6] == ["DATE", "DECIMAL(10,2)"]
+    assert answer["timestamps"]["customer_profile"][0] == shop.days(30).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    assert answer["timestamps"]["customer_profile"][2] is None
+    assert answer["types"][4:6] == ["DATE", "DECIMAL(10,2)"]
 
 
 def test_snapshots_are_text_and_those_of_the_tables(served: Served) -> None:
-    found = look_up(served, URL, [1])
+    answer = look_up(served, URL, [1])
     tables = {view["table"].removeprefix("features."): view["snapshot_id"] for view in served.store.views()}
-    assert found["snapshots"] == tables
+    assert answer["snapshots"] == tables
     assert all(isinstance(snapshot, str) for snapshot in tables.values())
 
 
@@ -53,8 +53,8 @@ def test_short_answers(served: Served) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2000])
 def test_any_number_of_entities_in_order(served: Served, count: int) -> None:
-    found = look_up(served, PLAIN, [1 if index % 2 else 99 for index in range(count)])
-    assert [row[0] for row in found["rows"]] == [2 if index % 2 else None for index in range(count)]
+    answer = look_up(served, PLAIN, [1 if index % 2 else 99 for index in range(count)])
+    assert [row[0] for row in answer["rows"]] == [2 if index % 2 else None for index in range(count)]
 
 
 def test_it_equals_the_store(served: Served) -> None:
@@ -93,9 +93,9 @@ def test_definitions_applied_by_another_process_are_served(own: Served) -> None:
         other.apply([FeatureService("plain", features=[ratio["ratio"]])])
         assert look_up(own, PLAIN, [1])["features"][0] == "orders_7d", "the new version has no rows yet"
         other.materialize("customer_orders")
-    found = look_up(own, PLAIN, [1])
-    assert found["features"] == ["ratio"]
-    assert found["rows"] == [[1.0]]
+    answer = look_up(own, PLAIN, [1])
+    assert answer["features"] == ["ratio"]
+    assert answer["rows"] == [[1.0]]
 
 
 @pytest.mark.slow

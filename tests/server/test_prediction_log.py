@@ -112,8 +112,8 @@ def ask_until_killed(url: str, name: str, answered: list[str]) -> None:
 def logged(store: FeatureStore) -> list[dict[str, Any]]:
     """All logged predictions."""
     flush_file(store)
-    found: list[dict[str, Any]] = store.catalog.load_table("inference.spender").scan().to_arrow().to_pylist()
-    return found
+    rows: list[dict[str, Any]] = store.catalog.load_table("inference.spender").scan().to_arrow().to_pylist()
+    return rows
 
 
 def check(store: FeatureStore, answered: list[str], unanswered: int) -> None:
@@ -166,8 +166,8 @@ def test_an_answer_is_replayed_over_http_as_soon_as_it_is_there(home: Path) -> N
     settings = Settings(**settings_of(home, prediction_log_seconds=3600))
     with FeatureStore(settings=settings) as store, shop.serving(store) as url, httpx.Client(base_url=url, timeout=60) as http:
         ask(http, "", "replayed", 2)
-        found = http.get("/v1/predictions/replayed/replay", params={"row": 1}).raise_for_status().json()
-        assert (found["equal"], found["row"], found["rows"], found["prediction"]["replayed"]) == (True, 1, 2, 80.0)
+        body = http.get("/v1/predictions/replayed/replay", params={"row": 1}).raise_for_status().json()
+        assert (body["equal"], body["row"], body["rows"], body["prediction"]["replayed"]) == (True, 1, 2, 80.0)
         with connect(url) as remote:
             again = remote.replay("replayed", row=1)
             assert (again.equal, again.why, again.notes) == (True, (), ())

@@ -158,8 +158,8 @@ def test_a_good_request_is_answered_and_logged(modelled: Served, form: Form) -> 
     before = waiting(modelled)
     answer = modelled.http.post(form.path, json=form.body([GOOD, GOOD]))
     assert answer.is_success, answer.text
-    found = answer.json()
-    assert (found["outputs"][0]["data"] if form.has_tensors else found["predictions"]) == ANSWER
+    body = answer.json()
+    assert (body["outputs"][0]["data"] if form.has_tensors else body["predictions"]) == ANSWER
     assert waiting(modelled) == before + 2
 
 

@@ -107,16 +107,16 @@ def test_a_parameter_that_the_signature_lacks(modelled: Served) -> None:
 def test_tensors_in_tensors_out(modelled: Served) -> None:
     answer = modelled.http.post(INFER, json={"id": "call-7", "inputs": [KEYS, {**BASKETS, "shape": [2, 1], "data": [[40.0], [1.0]]}]})
     assert answer.is_success, answer.text
-    found = answer.json()
-    assert (found["model_name"], found["model_version"], found["id"]) == ("spender", "1", "call-7")
+    body = answer.json()
+    assert (body["model_name"], body["model_version"], body["id"]) == ("spender", "1", "call-7")
     assert answer.headers["x-request-id"] == "call-7"
-    assert found["outputs"][0] == {"name": "prediction", "datatype": "FP64", "shape": [2], "data": [80.0, 0.0]}
+    assert body["outputs"][0] == {"name": "prediction", "datatype": "FP64", "shape": [2], "data": [80.0, 0.0]}
     status = {"name": "status.customer_orders", "datatype": "BYTES", "shape": [2], "data": ["PRESENT", "NOT_FOUND"]}
-    assert status in found["outputs"]
+    assert status in body["outputs"]
     view = modelled.store.view("customer_orders")
-    assert found["parameters"]["snapshot.customer_orders_v1"] == view["snapshot_id"]
-    assert found["parameters"]["watermark.customer_orders_v1"] == view["materialized_through"]
-    assert found["parameters"]["model_id"].startswith("m-")
+    assert body["parameters"]["snapshot.customer_orders_v1"] == view["snapshot_id"]
+    assert body["parameters"]["watermark.customer_orders_v1"] == view["materialized_through"]
+    assert body["parameters"]["model_id"].startswith("m-")
 
 
 def test_outputs_and_versions(modelled: Served) -> None:
@@ -204,11 +204,11 @@ def test_an_id_is_returned_if_it_is_plain(modelled: Served, sent: str) -> None:
 
 def test_a_client_gets_all_of_it(modelled: Served) -> None:
     with connect(modelled.url) as remote:
-        found = remote.predict("spender", RECORDS)
-    assert found.request_id
-    assert found.model_id
-    assert found.watermarks["customer_orders_v1"] == modelled.store.view("customer_orders").materialized_through
-    assert found.arms is None
+        predictions = remote.predict("spender", RECORDS)
+    assert predictions.request_id
+    assert predictions.model_id
+    assert predictions.watermarks["customer_orders_v1"] == modelled.store.view("customer_orders").materialized_through
+    assert predictions.arms is None
 
 
 JSON = st.recursive(

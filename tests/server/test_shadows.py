@@ -169,10 +169,10 @@ def ask(served: Served, *baskets: float) -> dict[str, Any]:
     records = [{"customer_id": key, "basket": basket} for key, basket in enumerate(baskets)]
     answer = served.http.post("/v1/models/leader/invocations", json={"dataframe_records": records})
     assert answer.is_success, answer.text
-    found: dict[str, Any] = answer.json()
-    assert found["predictions"] == [1.0] * len(baskets)
-    assert set(found["answered_by"]) == {"champion"}
-    return found
+    body: dict[str, Any] = answer.json()
+    assert body["predictions"] == [1.0] * len(baskets)
+    assert set(body["answered_by"]) == {"champion"}
+    return body
 
 
 def counted(served: Served, outcome: str) -> float:

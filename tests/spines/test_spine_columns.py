@@ -99,11 +99,11 @@ def test_columns_of_every_type_come_back(store: FeatureStore) -> None:
     for name, column in columns.items():
         spine = spine.append_column(name, column)
     made = store.training_set("service", spine, "t", label="uint64")
-    found = made.to_arrow()
+    rows = made.to_arrow()
     for name, column in SAME.items():
-        assert repr(found[name].to_pylist()) == repr(column.to_pylist()), name
-    assert {name: plain(found[name]) for name in OTHERS} == {name: expected for name, (_, expected) in OTHERS.items()}
-    assert table_digest(found) == made.digest
+        assert repr(rows[name].to_pylist()) == repr(column.to_pylist()), name
+    assert {name: plain(rows[name]) for name in OTHERS} == {name: expected for name, (_, expected) in OTHERS.items()}
+    assert table_digest(rows) == made.digest
     assert store.rebuild(made.id).digest == made.digest
     assert store.training_set("service", spine.slice(1), "t").digest != made.digest
     assert store.training_set("service", pa.concat_tables([spine.slice(0, 2), spine.slice(2)]), "t", label="uint64").id == made.id

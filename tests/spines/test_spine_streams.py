@@ -59,8 +59,8 @@ def stream(table: pa.Table, rows: int = 1000) -> pa.RecordBatchReader:
 def join_spine(store: FeatureStore, spine: Spine, room: int, known: str = "now") -> tuple[pa.Table, object]:
     plan = store.backend.service_plan("both")
     with store._runtime.engine.session() as session:
-        found = join(session, plan, spine, pin(store._runtime, plan), known, room=room)
-        return pa.Table.from_batches(found.batches, found.schema), found.facts
+        joined = join(session, plan, spine, pin(store._runtime, plan), known, room=room)
+        return pa.Table.from_batches(joined.batches, joined.schema), joined.facts
 
 
 @pytest.mark.slow

@@ -209,10 +209,10 @@ def test_every_spine_sees_what_brute_force_sees(
         "k1": pa.array([row["k1"] for row in spine], pa.string()).cast(pa.large_string() if "polars" in form else pa.string()),
     }
     given_form = FORMS[form](pa.table(columns), world.folder, world.store)
-    found = world.store.point_in_time("all", given_form, "when", known=known)
-    assert found.column_names == [*columns, *FEATURES]
-    assert all(found[name].to_pylist() == list(range(len(spine))) for name in ("number", *extra))
-    assert found["when"].cast(pa.int64()).to_pylist() == [row["when"] for row in spine]
-    for row, values in zip(spine, found.select(FEATURES).to_pylist(), strict=True):
+    rows = world.store.point_in_time("all", given_form, "when", known=known)
+    assert rows.column_names == [*columns, *FEATURES]
+    assert all(rows[name].to_pylist() == list(range(len(spine))) for name in ("number", *extra))
+    assert rows["when"].cast(pa.int64()).to_pylist() == [row["when"] for row in spine]
+    for row, values in zip(spine, rows.select(FEATURES).to_pylist(), strict=True):
         expected = world.wanted(row, known)
         assert list(values.values()) == expected, (row, unit, form)

@@ -94,8 +94,8 @@ def fill(store: FeatureStore) -> str:
 
 def online(store: FeatureStore) -> list[list[Any]]:
     """What lookups of all people give, as JSON has it."""
-    found = store.online_features("of_person", ENTITIES, [{"basket": 2.5}] * len(ENTITIES))
-    rows: list[list[Any]] = json.loads(found.to_json())["rows"]
+    features = store.online_features("of_person", ENTITIES, [{"basket": 2.5}] * len(ENTITIES))
+    rows: list[list[Any]] = json.loads(features.to_json())["rows"]
     return rows
 
 

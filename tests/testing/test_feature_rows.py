@@ -13,8 +13,8 @@ from tests.testing.world import ORDERS, PROFILES, customer, customer_orders, cus
 
 
 def test_an_aggregate_view_stores_a_row_where_a_value_can_have_changed() -> None:
-    found = feature_rows(customer_orders["orders_1d", "orders_3d", "spend_3d", "mean_order"], {"orders": ORDERS})
-    first = [tuple(row.values()) for row in found if row["customer_id"] == 1]
+    rows = feature_rows(customer_orders["orders_1d", "orders_3d", "spend_3d", "mean_order"], {"orders": ORDERS})
+    first = [tuple(row.values()) for row in rows if row["customer_id"] == 1]
     assert first == [
         (1, utc("2026-01-02"), 1, 1, 3.0, 3.0),  # the order at midnight of the 2nd is not yet in: a window ends before its end
         (1, utc("2026-01-03"), 1, 2, 8.0, 4.0),
@@ -22,7 +22,7 @@ def test_an_aggregate_view_stores_a_row_where_a_value_can_have_changed() -> None
         (1, utc("2026-01-05"), 0, 1, 5.0, 5.0),
         (1, utc("2026-01-06"), 0, 0, None, None),
     ]
-    assert [row["feature_timestamp"] for row in found if row["customer_id"] == 2] == [
+    assert [row["feature_timestamp"] for row in rows if row["customer_id"] == 2] == [
         utc(day) for day in ("2026-01-03", "2026-01-04", "2026-01-06")
     ]
 
@@ -76,8 +76,8 @@ def test_known_then_without_a_created_column_needs_the_time_of_the_run() -> None
 
 
 def test_a_run_computes_nothing_later_than_itself() -> None:
-    found = feature_rows(customer_orders, {"orders": ORDERS}, materialized_at="2026-01-03T12:00")
-    assert max(row["feature_timestamp"] for row in found) == utc("2026-01-03")
+    rows = feature_rows(customer_orders, {"orders": ORDERS}, materialized_at="2026-01-03T12:00")
+    assert max(row["feature_timestamp"] for row in rows) == utc("2026-01-03")
 
 
 EVENTS: list[dict[str, Any]] = [

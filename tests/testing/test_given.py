@@ -44,8 +44,8 @@ LITERALS = [
 
 def test_a_literal_has_the_type_of_its_value() -> None:
     given = {f"v{index}": value for index, (value, _) in enumerate(LITERALS)}
-    (found, empty) = feature_rows(view(*given), {"things": [row(**given), row(k=2)]})
-    assert [(type(found[name]), found[name]) for name in given] == [(type(stored), stored) for _, stored in LITERALS]
+    (rows, empty) = feature_rows(view(*given), {"things": [row(**given), row(k=2)]})
+    assert [(type(rows[name]), rows[name]) for name in given] == [(type(stored), stored) for _, stored in LITERALS]
     assert [empty[name] for name in given] == [None] * len(given)
 
 
@@ -60,15 +60,15 @@ def test_whole_and_broken_numbers_are_doubles_and_decimals_share_a_scale() -> No
 def test_times_of_a_source_are_read_in_any_spelling() -> None:
     day = datetime(2026, 1, 1)  # noqa: DTZ001
     spellings = ["2026-01-01T02:00:00+02:00", "2026-01-01", date(2026, 1, 1), day, day.replace(tzinfo=UTC), pd.Timestamp(day)]
-    found = feature_rows(view("v"), {"things": [row(k=k, at=moment, v=1) for k, moment in enumerate(spellings)]})
-    assert [row["feature_timestamp"] for row in found] == [utc("2026-01-01")] * len(spellings)
+    rows = feature_rows(view("v"), {"things": [row(k=k, at=moment, v=1) for k, moment in enumerate(spellings)]})
+    assert [row["feature_timestamp"] for row in rows] == [utc("2026-01-01")] * len(spellings)
 
 
 def test_a_schema_says_what_literals_cannot() -> None:
     schema = {"things": {"money": "decimal(10,2)", "seen": "timestamp", "thing": "uuid", "nothing": "double", "absent": "string"}}
     given = [row(money="3.5", seen="2026-01-01T01:00", thing=str(THING), nothing=None)]
-    (found,) = feature_rows(view("money", "seen", "thing", "nothing", "absent"), {"things": given}, schema=schema)
-    assert {name: found[name] for name in schema["things"]} == {
+    (rows,) = feature_rows(view("money", "seen", "thing", "nothing", "absent"), {"things": given}, schema=schema)
+    assert {name: rows[name] for name in schema["things"]} == {
         "money": Decimal("3.50"),
         "seen": utc("2026-01-01T01:00"),
         "thing": str(THING),
@@ -81,8 +81,8 @@ def test_a_schema_says_what_literals_cannot() -> None:
 def test_frames_and_arrow_tables_are_rows_too(frame: Any) -> None:
     schema = {"raw.things": {"money": "decimal(10,2)", "absent": "long"}}
     given = frame([row(v=1, money="3.5"), row(k=2, v=2, money="1")])
-    found = feature_rows(view("v", "money", "absent"), {"raw.things": given}, schema=schema)
-    assert [(row["k"], row["feature_timestamp"], row["v"], row["money"], row["absent"]) for row in found] == [
+    rows = feature_rows(view("v", "money", "absent"), {"raw.things": given}, schema=schema)
+    assert [(row["k"], row["feature_timestamp"], row["v"], row["money"], row["absent"]) for row in rows] == [
         (1, utc("2026-01-01"), 1, Decimal("3.50"), None),
         (2, utc("2026-01-01"), 2, Decimal("1.00"), None),
     ]

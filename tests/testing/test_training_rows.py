@@ -25,11 +25,11 @@ NO_PROFILE = {"country": None, "referrer_country": None}
 
 
 def test_a_service_joins_views_aliases_request_fields_and_derived_features() -> None:
-    found = training_rows(churn, ROWS, SPINE, timestamp="observed_at")
+    rows = training_rows(churn, ROWS, SPINE, timestamp="observed_at")
     features = ["orders_3d", "mean_order", "country", "referrer_country", "basket_vs_mean"]
-    assert list(found[0]) == [*SPINE[0], *features]
+    assert list(rows[0]) == [*SPINE[0], *features]
     spines = [{**row, "observed_at": utc(row["observed_at"])} for row in SPINE]
-    assert found == [
+    assert rows == [
         {**spines[0], "orders_3d": 2, "mean_order": 4.0, "country": "BE", "referrer_country": None, "basket_vs_mean": 2.0},
         {**spines[1], "orders_3d": None, "mean_order": None, "country": None, "referrer_country": "BE", "basket_vs_mean": None},
         {**spines[2], "orders_3d": None, "mean_order": None, **NO_PROFILE, "basket_vs_mean": None},

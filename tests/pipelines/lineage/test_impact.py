@@ -69,21 +69,21 @@ def features(found: Impact) -> dict[str, dict[str, Any]]:
 
 
 def test_a_column_leads_to_the_features_computed_from_it(store: FeatureStore) -> None:
-    found = store.impact("shop.orders", "amount")
-    assert features(found) == {
+    report = store.impact("shop.orders", "amount")
+    assert features(report) == {
         "chained v1": {"log_spend": "direct"},
         "spend v1": {"euros_7d": "direct", "mean": "direct"},
         "spend v2": {"euros_14d": "direct", "mean": "direct"},
     }
-    assert [(view.view, view.version, view.current, view.roles) for view in found.views if view.view == "spend"] == [
+    assert [(view.view, view.version, view.current, view.roles) for view in report.views if view.view == "spend"] == [
         ("spend", 1, False, ("value",)),
         ("spend", 2, True, ("value",)),
     ]
-    assert {(affected.version, affected.current): dict(affected.features) for affected in found.services} == {
+    assert {(affected.version, affected.current): dict(affected.features) for affected in report.services} == {
         (1, False): {"euros_7d": "direct", "mean": "direct", "ratio": "direct"},
         (2, True): {"euros_14d": "direct", "mean": "direct", "ratio": "direct"},
     }
-    (training_set,) = found.training_sets
+    (training_set,) = report.training_sets
     assert dict(training_set.features) == {"euros_7d": "direct", "mean": "direct", "ratio": "direct"}
     assert not training_set.spine
 
@@ -94,24 +94,24 @@ def test_a_condition_a_join_and_a_time_are_indirect(store: FeatureStore) -> None
         ("shop.rates", "currency", "join"),
         ("shop.orders", "ordered_at", "timestamp"),
     ):
-        found = store.impact(table, column)
-        assert set(features(found)["spend v1"].values()) == {"indirect"}
-        assert role in next(view.roles for view in found.views if view.view == "spend")
+        report = store.impact(table, column)
+        assert set(features(report)["spend v1"].values()) == {"indirect"}
+        assert role in next(view.roles for view in report.views if view.view == "spend")
         # The rows of the feature table depend on it, so what counts or filters them does too.
-        assert set(features(found)["chained v1"].values()) == {"indirect"}
+        assert set(features(report)["chained v1"].values()) == {"indirect"}
 
 
 def test_a_filter_over_a_feature_reaches_the_next_view(store: FeatureStore) -> None:
-    found = store.impact("features.spend_v1", "n_7d")
-    assert features(found)["chained v1"] == {"log_spend": "indirect", "one": "indirect"}
-    assert features(found)["spend v1"] == {"n_7d": "direct"}
-    assert store.impact("spend_v1", "n_7d") == found
+    report = store.impact("features.spend_v1", "n_7d")
+    assert features(report)["chained v1"] == {"log_spend": "indirect", "one": "indirect"}
+    assert features(report)["spend v1"] == {"n_7d": "direct"}
+    assert store.impact("spend_v1", "n_7d") == report
 
 
 def test_a_column_that_nothing_reads(store: FeatureStore) -> None:
     for table, column in (("shop.orders", "unread"), ("shop.orders", "note"), ("shop.alone", None)):
-        found = store.impact(table, column)
-        assert (found.views, found.services, found.training_sets, found.models) == ((), (), (), ())
+        report = store.impact(table, column)
+        assert (report.views, report.services, report.training_sets, report.models) == ((), (), (), ())
 
 
 def test_a_whole_table_counts_its_rows(store: FeatureStore) -> None:

@@ -94,8 +94,8 @@ def spine() -> pa.Table:
 
 
 def content(store: FeatureStore, name: str, snapshot_id: int | None) -> pa.Table:
-    found = scans.read_snapshot(tables.load(store.catalog, f"features.{name}"), snapshot_id).read_all()
-    return found.sort_by([(column, "ascending") for column in ("k", "feature_timestamp", "created_timestamp")])
+    rows = scans.read_snapshot(tables.load(store.catalog, f"features.{name}"), snapshot_id).read_all()
+    return rows.sort_by([(column, "ascending") for column in ("k", "feature_timestamp", "created_timestamp")])
 
 
 def home_of(table: Table) -> Path:

@@ -87,9 +87,9 @@ def test_every_moment_of_the_first_seventy_years_sees_what_an_oracle_sees(tmp_pa
             assert row["last_30d"] == (month[-1]["x"] if month else None), row
             assert row["d_7d"] == oracle.aggregate("sum", oracle.window(own, day, 7 * DAY)), row
         last = {k: max((event for event in events if event["k"] == k), key=lambda event: event["t"]) for k in range(3)}
-        found = store.online_features("old", [{"k": k} for k in range(3)])
-        assert [row[0] for row in found.rows] == [last[k]["x"] for k in range(3)]
-        assert found.timestamps["last_x"] == tuple(last[k]["t"] for k in range(3))
+        features = store.online_features("old", [{"k": k} for k in range(3)])
+        assert [row[0] for row in features.rows] == [last[k]["x"] for k in range(3)]
+        assert features.timestamps["last_x"] == tuple(last[k]["t"] for k in range(3))
 
 
 @pytest.mark.slow

@@ -63,8 +63,8 @@ def with_checks(view: FeatureView, *declared: Any) -> FeatureView:
 def everything(store: FeatureStore) -> tuple[Any, ...]:
     """All that a reader could see of a run: the table's snapshots, branches and tags, the watermark, the online rows."""
     table = store.catalog.load_table("features.last_v1")
-    found = store.online_features("service", [{"customer_id": key} for key in (1, 2, 3)])
-    return table.snapshots(), table.refs(), store.view("last")["materialized_through"], found.to_dict()
+    features = store.online_features("service", [{"customer_id": key} for key in (1, 2, 3)])
+    return table.snapshots(), table.refs(), store.view("last")["materialized_through"], features.to_dict()
 
 
 @pytest.mark.slow

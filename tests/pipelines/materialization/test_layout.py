@@ -41,9 +41,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
 
 def files(store: FeatureStore, table: str) -> list[Path]:
     loaded = tables.load(store.catalog, f"features.{table}")
-    found = scans.scan_snapshot(loaded, loaded.snapshot_id)
-    assert isinstance(found, IcebergFiles)
-    return [Path(path) for path in found.paths]
+    scanned = scans.scan_snapshot(loaded, loaded.snapshot_id)
+    assert isinstance(scanned, IcebergFiles)
+    return [Path(path) for path in scanned.paths]
 
 
 def days_of_groups(path: Path) -> list[tuple[int, int]]:

@@ -124,8 +124,8 @@ class Life:
 
     def run(self) -> None:
         self.store.materialize(end=END)
-        found = self.store.online_features("plain", [{"k": key} for key in KEYS]).to_arrow().drop_columns(["brief"])
-        self.seen.append((datetime.now(UTC), [repr(tuple(row.values())) for row in found.to_pylist()]))
+        rows = self.store.online_features("plain", [{"k": key} for key in KEYS]).to_arrow().drop_columns(["brief"])
+        self.seen.append((datetime.now(UTC), [repr(tuple(row.values())) for row in rows.to_pylist()]))
 
     def upkeep(self) -> None:
         """Small files become one, and old corrections are dropped."""
@@ -139,8 +139,8 @@ class Life:
     def then(self, at: datetime) -> list[str]:
         """What was known of the plain source at a time, key by key; as `online` has it, but for the ttl, which goes by the present."""
         spine = pa.table({"k": pa.array(KEYS), "t": pa.array([at] * len(KEYS), STAMP)})
-        found = self.store.point_in_time("plain", spine, "t", known="then").drop_columns(["k", "t", "brief"])
-        return [repr(tuple(row.values())) for row in found.to_pylist()]
+        rows = self.store.point_in_time("plain", spine, "t", known="then").drop_columns(["k", "t", "brief"])
+        return [repr(tuple(row.values())) for row in rows.to_pylist()]
 
     def answers(self, store: FeatureStore) -> list[Any]:
         """What a store says at every quarter of an hour of the day and some hours more."""

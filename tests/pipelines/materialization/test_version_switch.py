@@ -56,9 +56,9 @@ def training_features(store: FeatureStore) -> tuple[str, ...]:
 
 def looked_up(store: FeatureStore) -> tuple[str, ...]:
     """The features that a lookup gets, each of a view that has the customer."""
-    found = store.online_features("churn", [{"customer_id": 1}])
-    assert set(found.status.values()) == {("PRESENT",)}
-    return found.features
+    features = store.online_features("churn", [{"customer_id": 1}])
+    assert set(features.status.values()) == {("PRESENT",)}
+    return features.features
 
 
 def just_begun(store: FeatureStore) -> tuple[str, ...]:

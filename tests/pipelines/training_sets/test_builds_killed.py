@@ -38,13 +38,13 @@ def kill(home: Path, name: str, rows: int, dies_at: int, seconds: float | None) 
 
 def whole(store: FeatureStore, id: str, digest: str) -> bool:
     """Whether the training set is there, and then wholly: its rows, its place in the list, and tags on all it pins."""
-    found = store.backend.find_training_set(id)
+    stored = store.backend.find_training_set(id)
     listed = [training_set["digest"] for training_set in store.training_sets() if training_set["id"] == id]
-    if found is None:
+    if stored is None:
         assert listed == []
         return False
-    assert listed == [found.digest] == [digest] == [table_digest(found.to_arrow())]
-    for table, snapshot in found.snapshots.items():
+    assert listed == [stored.digest] == [digest] == [table_digest(stored.to_arrow())]
+    for table, snapshot in stored.snapshots.items():
         assert store.catalog.load_table(f"features.{table}").refs()[TAG + id].snapshot_id == snapshot
     return True
 

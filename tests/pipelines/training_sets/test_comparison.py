@@ -49,12 +49,12 @@ def spine(*days: int) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_a_training_set_is_like_itself(store: FeatureStore) -> None:
     made = store.training_set("churn", spine(0, 1, 2, 2, 3), "t")
-    found = store.compare(made.id, made.id)
-    assert found["definitions"] == []
-    assert found["rows"] == {"a": 5, "b": 5, "common": 5, "added": 0, "gone": 0}
-    assert found["features"]["added"] == found["features"]["gone"] == []
+    comparison = store.compare(made.id, made.id)
+    assert comparison["definitions"] == []
+    assert comparison["rows"] == {"a": 5, "b": 5, "common": 5, "added": 0, "gone": 0}
+    assert comparison["features"]["added"] == comparison["features"]["gone"] == []
     same = {"changed": 0, "share": 0.0, "psi": 0.0, "js": 0.0, "because": []}
-    assert found["features"]["common"] == dict.fromkeys(["spend_7d", "grade", "price", "twice"], same)
+    assert comparison["features"]["common"] == dict.fromkeys(["spend_7d", "grade", "price", "twice"], same)
 
 
 @pytest.mark.slow
@@ -63,24 +63,24 @@ def test_rows_corrections_and_definitions(store: FeatureStore) -> None:
     store.catalog.load_table("shop.orders").append(events([0], [100.0]))
     assert sum(run.corrections for run in store.materialize(end=T + 10 * DAY)) > 0
     second = store.training_set("churn", spine(1, 2, 2, 2, 3, 4), "t")
-    found = store.compare(first.id, second.id)
-    assert found["rows"] == {"a": 5, "b": 6, "common": 4, "added": 2, "gone": 1}
-    spend = found["features"]["common"]["spend_7d"]
+    comparison = store.compare(first.id, second.id)
+    assert comparison["rows"] == {"a": 5, "b": 6, "common": 4, "added": 2, "gone": 1}
+    spend = comparison["features"]["common"]["spend_7d"]
     assert (spend["changed"], spend["share"]) == (2, 0.5)
     assert spend["psi"] > 0
     assert 0 < spend["js"] <= 1
     assert [said.partition(" ")[0] for said in spend["because"]] == ["source", "corrections"]
-    assert found["features"]["common"]["twice"]["because"] == spend["because"]
-    assert found["features"]["common"]["grade"]["because"] == []
+    assert comparison["features"]["common"]["twice"]["because"] == spend["because"]
+    assert comparison["features"]["common"]["grade"]["because"] == []
     store.apply([service(" * 10")])
     store.materialize(end=T + 10 * DAY)
     third = store.training_set("churn", spine(1, 2, 2, 2, 3, 4), "t")
-    found = store.compare(second.id, third.id)
-    (changed,) = found["definitions"]
+    comparison = store.compare(second.id, third.id)
+    (changed,) = comparison["definitions"]
     assert (changed["view"], changed["from"], changed["to"]) == ("spend", 1, 2)
     assert "* 10" in changed["diff"]
-    assert found["features"]["common"]["spend_7d"]["because"] == ["definition: spend_v1 became spend_v2"]
-    assert found["features"]["common"]["price"]["changed"] == 0
+    assert comparison["features"]["common"]["spend_7d"]["because"] == ["definition: spend_v1 became spend_v2"]
+    assert comparison["features"]["common"]["price"]["changed"] == 0
 
 
 @pytest.mark.slow

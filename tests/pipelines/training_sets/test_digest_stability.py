@@ -115,5 +115,5 @@ def test_no_batch_size_shows(store: FeatureStore, monkeypatch: pytest.MonkeyPatc
 def test_another_process_with_other_threads_and_memory(store: FeatureStore) -> None:
     first = store.training_set("all", spine(), "t")
     code = ELSEWHERE.format(home=str(store.settings.home), id=first.id)
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
-    assert found.stdout.split() == [first.digest] * 4
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    assert output.stdout.split() == [first.digest] * 4
