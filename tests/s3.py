@@ -39,5 +39,5 @@ def filesystem(endpoint: str) -> pafs.S3FileSystem:
 
 def stored_names(endpoint: str, folder: str) -> set[str]:
     """The names of the files in a folder and below."""
-    found = filesystem(endpoint).get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
-    return {info.base_name for info in found if info.type == pafs.FileType.File}
+    files = filesystem(endpoint).get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return {info.base_name for info in files if info.type == pafs.FileType.File}

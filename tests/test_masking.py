@@ -67,14 +67,14 @@ def settings() -> Settings:
 
 
 def test_settings_show_no_secret_and_hand_on_all() -> None:
-    found = settings()
-    for text in (repr(found), str(found), repr(found.model_dump()), found.model_dump_json(), f"{found.catalog} {found.token}"):
+    masked = settings()
+    for text in (repr(masked), str(masked), repr(masked.model_dump()), masked.model_dump_json(), f"{masked.catalog} {masked.token}"):
         assert CANARY not in text
         assert "127.0.0.1:1" in text or text.endswith("***")
-    assert Settings(**json.loads(found.to_json_with_secrets())) == found
-    assert found.catalog_properties()["token"] == f"{CANARY}-7"
-    assert found.online_url() == f"redis://:{CANARY}-2@127.0.0.1:1/0"
-    assert found.mlflow_address() == f"http://me:{CANARY}-3@127.0.0.1:1"
+    assert Settings(**json.loads(masked.to_json_with_secrets())) == masked
+    assert masked.catalog_properties()["token"] == f"{CANARY}-7"
+    assert masked.online_url() == f"redis://:{CANARY}-2@127.0.0.1:1/0"
+    assert masked.mlflow_address() == f"http://me:{CANARY}-3@127.0.0.1:1"
 
 
 def test_what_libraries_quote_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:

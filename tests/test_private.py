@@ -24,8 +24,8 @@ def open_umask() -> Iterator[None]:
 
 def loose(folder: Path) -> list[str]:
     """What others may get at, with its mode."""
-    found = [folder, *folder.rglob("*")]
-    return [f"{stat.filemode(path.lstat().st_mode)} {path}" for path in found if path.lstat().st_mode & 0o077 and not path.is_symlink()]
+    paths = [folder, *folder.rglob("*")]
+    return [f"{stat.filemode(path.lstat().st_mode)} {path}" for path in paths if path.lstat().st_mode & 0o077 and not path.is_symlink()]
 
 
 @pytest.mark.slow

@@ -93,6 +93,6 @@ def test_the_version(tmp_path: Path) -> None:
 def command(name: str) -> click.Command:
     """The command of this name."""
     assert isinstance(main, click.Group)
-    found = main.get_command(click.Context(main), name)
-    assert found is not None
-    return found
+    command_in_help = main.get_command(click.Context(main), name)
+    assert command_in_help is not None
+    return command_in_help

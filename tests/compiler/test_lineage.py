@@ -80,8 +80,8 @@ def use_texts(uses: Uses, rows: bool = False) -> set[str]:
 @pytest.mark.parametrize("sql", QUERIES)
 def test_a_column_of_a_query_leads_to_stored_columns(sql: str) -> None:
     relation = trace(sql)
-    found = {name: use_texts(uses | relation.rows) for name, uses in relation.columns if name is not None}
-    assert found == {name: set(uses.split()) for name, uses in QUERIES[sql].items()}
+    uses_by_column = {name: use_texts(uses | relation.rows) for name, uses in relation.columns if name is not None}
+    assert uses_by_column == {name: set(uses.split()) for name, uses in QUERIES[sql].items()}
 
 
 ITEMS = st.sampled_from(["x", "y", "x + y AS p", "max(x) OVER (PARTITION BY k ORDER BY y) AS p", "CASE WHEN y > 1 THEN x END AS p"])
@@ -167,9 +167,9 @@ def test_a_view_leads_through_its_source() -> None:
         "share": Expression("spend_7d / nullif(web_7d, 0)"),
     }
     view = FeatureView("orders", entity=customer, source=ORDERS, every="1d", features=features)
-    found = {name: use_texts(uses) for name, uses in trace_view(view, COLUMNS).features.items()}
+    uses_by_feature = {name: use_texts(uses) for name, uses in trace_view(view, COLUMNS).features.items()}
     spend, web = {"shop.orders.amount", "shop.orders.tax"}, {"shop.orders", "shop.orders.channel:filter"}
-    assert found == {"spend_7d": spend | ALWAYS, "web_7d": web | ALWAYS, "share": spend | web | ALWAYS}
+    assert uses_by_feature == {"spend_7d": spend | ALWAYS, "web_7d": web | ALWAYS, "share": spend | web | ALWAYS}
     assert trace_view(view, {}).features == trace_view(view, COLUMNS).features
 
 
@@ -187,8 +187,8 @@ def test_a_row_view_over_a_query() -> None:
         "shop.orders.customer_id:join",
         "shop.customers.customer_id:join",
     }
-    found = {name: use_texts(uses) - {"shop.customers.customer_id:key"} for name, uses in traced.features.items()}
-    assert found == {"country": {"shop.customers.country"} | always, "amount": {"shop.orders.amount"} | always}
+    uses_by_feature = {name: use_texts(uses) - {"shop.customers.customer_id:key"} for name, uses in traced.features.items()}
+    assert uses_by_feature == {"country": {"shop.customers.country"} | always, "amount": {"shop.orders.amount"} | always}
 
 
 def test_a_service_leads_to_feature_tables() -> None:
@@ -201,8 +201,8 @@ def test_a_service_leads_to_feature_tables() -> None:
         derived={"d": "basket / o_tax", "e": "basket"},
     )
     plan = bind_service(service, 1, "f", {"orders": ViewVersion(view, 3, types)})
-    found = {name: use_texts(uses) for name, uses in trace_service(plan).features.items()}
-    assert found == {
+    uses_by_feature = {name: use_texts(uses) for name, uses in trace_service(plan).features.items()}
+    assert uses_by_feature == {
         "o_amount": {"orders_v3.amount", "orders_v3.customer_id:key"},
         "o_tax": {"orders_v3.tax", "orders_v3.customer_id:key"},
         "d": {"orders_v3.tax", "orders_v3.customer_id:key"},

@@ -24,15 +24,15 @@ def test_a_year_of_minutes_is_computed_from_a_few_events(tmp_path: Path) -> None
         rows = at.rows(0, 800 * DAY, 0)
         assert rows is not None
         made = {name: len(at.session.batches(Handle(name)).read_all()) for name in (TILES, POINTS)}
-    found = {(row["j"], row["feature_timestamp"]): row for row in rows}
+    rows_by_key = {(row["j"], row["feature_timestamp"]): row for row in rows}
     expected = {
         (j, g) for j in (0, 1) for g in oracle.grid_points([event for event in EVENTS if event["j"] == j], MINUTE, LENGTHS.values())
     }
-    assert set(found) == expected
+    assert set(rows_by_key) == expected
     # A year has half a million minutes; an event makes one tile, and a point for each window that it leaves.
     assert made[TILES] <= len(EVENTS)
     assert made[POINTS] <= len(EVENTS) * (1 + len(LENGTHS))
-    for (j, g), row in found.items():
+    for (j, g), row in rows_by_key.items():
         for label, length in LENGTHS.items():
             inside = oracle.window([event for event in EVENTS if event["j"] == j], g, length)
             for function in ("count", "count_distinct", "sum", "last", "last_n"):

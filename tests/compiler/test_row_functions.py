@@ -62,8 +62,8 @@ def _engine_value(evaluator: Evaluator, sql: str, columns: Columns) -> Any:
 
 def compiled_values(function: RowFunction, columns: Columns) -> list[Any]:
     """The value of an expression in each row, or PYTHON_NEEDS_ENGINE."""
-    found = [function.evaluate([[values[row]] for _, values in columns.values()], 1) for row in range(ROWS)]
-    return [PYTHON_NEEDS_ENGINE if values is None else values[0][0] for values in found]
+    results = [function.evaluate([[values[row]] for _, values in columns.values()], 1) for row in range(ROWS)]
+    return [PYTHON_NEEDS_ENGINE if values is None else values[0][0] for values in results]
 
 
 def compare(evaluator: Evaluator, seeds: Sequence[int]) -> tuple[int, int, int]:

@@ -67,20 +67,20 @@ def test_what_has_no_deviation(engine: duckdb.DuckDBPyConnection) -> None:
         assert of(engine, kind, [7]) is None
         assert of(engine, kind, [None, 7]) is None
     for values in (["inf", 1], ["nan", 1], ["inf", "-inf"], ["inf", "inf"]):
-        found = of(engine, "DOUBLE", values)
-        assert found is not None
-        assert math.isnan(found)
+        spread = of(engine, "DOUBLE", values)
+        assert spread is not None
+        assert math.isnan(spread)
     assert of(engine, "DOUBLE", [1.7e308, -1.7e308]) == math.inf
 
 
 @given(middle=st.integers(-(2**62), 2**62), apart=st.lists(st.integers(-1000, 1000), min_size=2, max_size=40))
 def test_integers_that_agree_in_their_first_digits(engine: duckdb.DuckDBPyConnection, middle: int, apart: list[int]) -> None:
-    found = of(engine, "BIGINT", [middle + distance for distance in apart])
-    assert found == pytest.approx(exact([Fraction(distance) for distance in apart]) if len(set(apart)) > 1 else 0.0, rel=1e-14)
+    spread = of(engine, "BIGINT", [middle + distance for distance in apart])
+    assert spread == pytest.approx(exact([Fraction(distance) for distance in apart]) if len(set(apart)) > 1 else 0.0, rel=1e-14)
 
 
 @given(values=st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=30))
 def test_doubles_of_any_magnitude(engine: duckdb.DuckDBPyConnection, values: list[float]) -> None:
-    found = of(engine, "DOUBLE", values)
+    spread = of(engine, "DOUBLE", values)
     expected = exact(values) if len(set(values)) > 1 else 0.0
-    assert found == pytest.approx(expected, rel=1e-13, abs=5e-324)
+    assert spread == pytest.approx(expected, rel=1e-13, abs=5e-324)

@@ -164,7 +164,7 @@ def test_honest_forms_are_accepted() -> None:
 
 
 def test_the_judge_objects_once_the_wall_is_off(connection: duckdb.DuckDBPyConnection) -> None:
-    found: list[str] = []
+    differences: list[str] = []
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
     @given(fill(FORMS))
@@ -172,8 +172,8 @@ def test_the_judge_objects_once_the_wall_is_off(connection: duckdb.DuckDBPyConne
     def search(objections: "partial[list[str]]", sql: str) -> None:
         rendered = bare(sql)
         if rendered is not None and "\x00" not in rendered and objections(rendered):
-            found.append(sql)
+            differences.append(sql)
 
     search(partial(lambda rendered: duckdb_parser.objections(connection, rendered, COLUMNS)))
-    assert len(found) > 10
-    assert "CAST(1 AS \"oid); COPY (SELECT 1) TO '/x.csv'; --\")" in found
+    assert len(differences) > 10
+    assert "CAST(1 AS \"oid); COPY (SELECT 1) TO '/x.csv'; --\")" in differences

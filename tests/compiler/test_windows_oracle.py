@@ -57,7 +57,7 @@ def test_every_aggregation_equals_a_full_recomputation_at_every_grid_point(
 ) -> None:
     view = make_view(created, functions=functions)
     low, high = (-100 * HOUR, 100 * HOUR) if whole else (lower * HOUR - 5, (lower + hours) * HOUR + 5)
-    found = {(row["k"], row["j"], row["feature_timestamp"]): row for row in compute(tmp_path, view, events, low, high)}
+    rows_by_key = {(row["k"], row["j"], row["feature_timestamp"]): row for row in compute(tmp_path, view, events, low, high)}
     if not created:
         # A view that does not read the created time orders events of one moment by their values.
         events = [{**event, "c": None} for event in events]
@@ -68,8 +68,8 @@ def test_every_aggregation_equals_a_full_recomputation_at_every_grid_point(
         for g in oracle.grid_points(own, HOUR, LENGTHS.values()):
             if low <= g <= high:
                 expected.add((*key, g))
-                check_row(found[(*key, g)], functions, own, g, created)
-    assert set(found) == expected
+                check_row(rows_by_key[(*key, g)], functions, own, g, created)
+    assert set(rows_by_key) == expected
 
 
 def check_row(row: dict[str, Any], functions: tuple[str, ...], events: list[dict[str, Any]], g: int, created: bool) -> None:

@@ -219,7 +219,7 @@ def test_any_spine_gives_the_same_training_set(store: Verbs, home: FeatureStore,
     pq.write_table(spine.slice(0, 1), tmp_path / "spine-1.parquet")
     pq.write_table(spine.slice(1, 1), tmp_path / "spine-2.parquet")
     pq.write_table(spine, tmp_path / "whole.parquet")
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "arrow": spine,
         "reader": spine.to_reader(1),
         "pandas": spine.to_pandas(),
@@ -230,7 +230,7 @@ def test_any_spine_gives_the_same_training_set(store: Verbs, home: FeatureStore,
         "sql": "SELECT * FROM shop.spine",
         "iceberg": "iceberg:shop.spine",
     }
-    made = train(store, given[kind])
+    made = train(store, arguments[kind])
     assert made.manifest["rows"] == 2
     if kind != "sql":  # SQL without ORDER BY promises no order
         assert made.id == train(home, spine).id

@@ -92,9 +92,9 @@ def test_json_and_files_over_http(home: FeatureStore) -> None:
 
         answer = write('[{"id": 1, "x": NaN, "n": 0.12345678901234567891, "at": "2026-01-02T00:00:00+02:00"}]')
         assert (answer.status_code, answer.json()["rows_appended"]) == (200, 1)
-        found = home.catalog.load_table("features.raw_v1").scan().to_arrow().to_pylist()[0]
-        assert (str(found["x"]), found["at"]) == ("nan", datetime(2026, 1, 1, 22, tzinfo=UTC))
-        assert found["n"] == Decimal("0.12345678901234567891")
+        stored_row = home.catalog.load_table("features.raw_v1").scan().to_arrow().to_pylist()[0]
+        assert (str(stored_row["x"]), stored_row["at"]) == ("nan", datetime(2026, 1, 1, 22, tzinfo=UTC))
+        assert stored_row["n"] == Decimal("0.12345678901234567891")
         assert write('[{"id": 9007199254740993.5}]').status_code == 422
         assert write('[{"id": 1, "id": 2}]').status_code == 422
         assert write('[{"id": "a"}]').json()["error"]["message"].startswith("row 0 of the frame, column 'id'")

@@ -50,15 +50,15 @@ def test_training_sets_of_january(tmp_path: Path) -> None:
         table.append(flights.filter(pc.invert(pc.fill_null(early, False))))
         store.materialize(end=AFTERWARDS)
         made = store.training_set("departure_delay", spine, "asked_at")
-        found, expected = made.to_arrow(), by_hand.demo(asked)
-        assert found.select(spine.column_names).equals(spine.cast(found.select(spine.column_names).schema))
+        rows, expected = made.to_arrow(), by_hand.demo(asked)
+        assert rows.select(spine.column_names).equals(spine.cast(rows.select(spine.column_names).schema))
         assert set(expected) == set(made.features)
-        by_hand.same(found, expected)
+        by_hand.same(rows, expected)
         assert all((~np.isnan(values)).any() for name, values in expected.items() if not name.startswith("dest_weather"))
         landed = asked.flights.dropna(subset=["arr_delay"])
         for known in ("now", "then"):
-            found = store.training_set("told", spine, "asked_at", name=known, known=known).to_arrow()
-            by_hand.same(found, legs(asked, landed, known) | filings(asked, landed, known))
+            rows = store.training_set("told", spine, "asked_at", name=known, known=known).to_arrow()
+            by_hand.same(rows, legs(asked, landed, known) | filings(asked, landed, known))
 
 
 def legs(asked: Asked, rows: pd.DataFrame, known: str) -> dict[str, Values]:

@@ -37,17 +37,17 @@ WRONG: Mapping[str, Any] = {
 
 def faults(call: Callable[[Any], object], named: str, wrong: Mapping[str, Any] = WRONG) -> list[str]:
     """What is amiss in how a call takes each of these values: another error than ours, or one that does not match `named`."""
-    found = []
+    problems = []
     for what, value in wrong.items():
         try:
             call(value)
         except FeatureStoreError as error:
             if not re.search(named, str(error)):
-                found.append(f"{what}: {type(error).__name__} does not name it: {str(error)[:300]}")
+                problems.append(f"{what}: {type(error).__name__} does not name it: {str(error)[:300]}")
             if len(str(error)) > LONGEST_MESSAGE:
-                found.append(f"{what}: a message of {len(str(error))} characters: {str(error)[:300]}")
+                problems.append(f"{what}: a message of {len(str(error))} characters: {str(error)[:300]}")
             if not str(error).isascii() and re.search("[\ud800-\udfff]", str(error)):
-                found.append(f"{what}: a message that cannot be printed")
+                problems.append(f"{what}: a message that cannot be printed")
         except Exception as error:  # noqa: BLE001 - that it is raised at all is what is wrong
-            found.append(f"{what}: {type(error).__name__}: {str(error)[:300]}")
-    return found
+            problems.append(f"{what}: {type(error).__name__}: {str(error)[:300]}")
+    return problems

@@ -198,8 +198,8 @@ def test_what_lies_elsewhere_is_copied_for_a_session(engine: DuckEngine, world: 
     with engine.session() as session:
         session.add("rows", parquet_files(str(elsewhere)))
         for _ in range(2):
-            found = session.batches(text_query("SELECT x.a FROM rows x JOIN rows y USING (a) ORDER BY a")).read_all().to_pylist()
-            assert found == [{"a": 1}, {"a": 2}]
+            joined = session.batches(text_query("SELECT x.a FROM rows x JOIN rows y USING (a) ORDER BY a")).read_all().to_pylist()
+            assert joined == [{"a": 1}, {"a": 2}]
         with pytest.raises(RequestError):
             session.schema(text_query(f"SELECT * FROM '{elsewhere}'"))
         rows, files = session.write(text_query("SELECT 7 AS a"), world.folder / "out" / "new", {"a": 1}, 2048)

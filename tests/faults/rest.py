@@ -133,15 +133,15 @@ def _do(catalog: SqlCatalog, method: str, parts: list[str], body: dict[str, Any]
         case _, ["config"]:
             return 200, {"defaults": {}, "overrides": {}}
         case "GET", ["namespaces"]:
-            return 200, {"namespaces": [list(found) for found in catalog.list_namespaces()]}
+            return 200, {"namespaces": [list(levels) for levels in catalog.list_namespaces()]}
         case "POST", ["namespaces"]:
             catalog.create_namespace(tuple(body["namespace"]))
             return 200, {"namespace": body["namespace"], "properties": {}}
         case _, ["namespaces", namespace]:
             return 200, {"namespace": [namespace], "properties": dict(catalog.load_namespace_properties(namespace))}
         case "GET", ["namespaces", namespace, "tables"]:
-            found = [{"namespace": list(name[:-1]), "name": name[-1]} for name in catalog.list_tables(namespace)]
-            return 200, {"identifiers": found}
+            identifiers = [{"namespace": list(name[:-1]), "name": name[-1]} for name in catalog.list_tables(namespace)]
+            return 200, {"identifiers": identifiers}
         case "POST", ["namespaces", namespace, "tables"]:
             asked = CreateTableRequest.model_validate({"location": None, "partition-spec": None, "write-order": None, **body})
             made = catalog.create_table(

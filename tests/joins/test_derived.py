@@ -60,11 +60,11 @@ def both(store: FeatureStore, request: list[dict[str, Any]]) -> list[dict[str, A
     schema = pa.schema([("k", pa.int64()), ("n", pa.int64()), ("m", pa.int64()), ("x", pa.float64()), ("y", pa.float64())])
     decimals = schema.append(pa.field("d", pa.decimal128(9, 2))).append(pa.field("now", STAMP))
     offline = store.point_in_time("svc", pa.Table.from_pylist(spine, decimals), timestamp="now").to_pylist()
-    found = [dict(zip(online.features, row, strict=True)) for row in online.rows]
-    assert [{name: bits(row[name]) for name in SERVICE.derived} for row in found] == [
+    rows = [dict(zip(online.features, row, strict=True)) for row in online.rows]
+    assert [{name: bits(row[name]) for name in SERVICE.derived} for row in rows] == [
         {name: bits(row[name]) for name in SERVICE.derived} for row in offline
     ]
-    return found
+    return rows
 
 
 def row(n: int | None = 7, m: int | None = 2, x: float = 7.5, y: float = 2.0, d: int = 7) -> dict[str, Any]:

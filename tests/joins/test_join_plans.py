@@ -109,16 +109,16 @@ def join_rows(store: FeatureStore, given: pa.Table, known: str, room: int) -> tu
 @pytest.mark.slow
 @pytest.mark.parametrize("known", KNOWN)
 def test_both_plans_give_the_same(home: Path, known: str) -> None:
-    given = spine(BATCH + 1000)
+    asked = spine(BATCH + 1000)
     with FeatureStore(home=home) as store:
-        spine_in_memory, said = join_rows(store, given, known, PLENTY)
-        assert spine_in_memory.num_rows == given.num_rows
-        assert spine_in_memory.column("label").equals(given.column("label"))
+        spine_in_memory, said = join_rows(store, asked, known, PLENTY)
+        assert spine_in_memory.num_rows == asked.num_rows
+        assert spine_in_memory.column("label").equals(asked.column("label"))
         assert 0 < spine_in_memory.column("mine_number").null_count < spine_in_memory.num_rows
     for threads in (1, 3):
         with FeatureStore(settings=Settings(home=home, threads=threads, memory_limit="250MB")) as store:
             for room in (PLENTY, 0):
-                again, once_more = join_rows(store, given, known, room)
+                again, once_more = join_rows(store, asked, known, room)
                 assert again.schema == spine_in_memory.schema
                 assert again.equals(spine_in_memory), f"threads={threads}, room={room}"
                 assert once_more == said
@@ -133,8 +133,8 @@ def test_an_empty_spine_and_one_that_finds_nothing(home: Path, room: int) -> Non
         assert empty.num_rows == 0
         assert empty.schema == whole.schema
         nobody = spine(10).set_column(3, "t", pa.nulls(10, STAMP))
-        found, _ = join_rows(store, nobody, "now", room)
-        assert found.column("number").null_count == found.column("shouted").null_count == 10
+        joined, _ = join_rows(store, nobody, "now", room)
+        assert joined.column("number").null_count == joined.column("shouted").null_count == 10
 
 
 @pytest.mark.slow
@@ -161,13 +161,13 @@ def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_pat
     files, once = groups(path)
     assert [group.extent.rows for group in once] == [1, 1, 1]
     assert [once[2].bounds(name) for name in ("key", "share", "other")] == [(3, 3), (0.25, 0.25), None]
-    found = file_rows(files, [*once, *once])
-    assert found is not None
-    assert found.rows == 6
-    assert found.read(["share", "key"]).to_pylist()[:2] == [{"share": 0.5, "key": 1}, {"share": None, "key": 2}]
-    share, key = found.take(["share", "key"], np.array([5, -1, 1, 5, 0]))
+    places = file_rows(files, [*once, *once])
+    assert places is not None
+    assert places.rows == 6
+    assert places.read(["share", "key"]).to_pylist()[:2] == [{"share": 0.5, "key": 1}, {"share": None, "key": 2}]
+    share, key = places.take(["share", "key"], np.array([5, -1, 1, 5, 0]))
     assert (share.to_pylist(), key.to_pylist()) == ([0.25, None, None, 0.25, 0.5], [3, None, 2, 3, 1])
-    assert found.take(["key"], np.array([-1, -1]))[0].to_pylist() == [None, None]
+    assert places.take(["key"], np.array([-1, -1]))[0].to_pylist() == [None, None]
     for other in [
         (Column(2, "key", "BIGINT"), Column(1, "share", "DOUBLE")),
         (Column(1, "key", "INTEGER"),),

@@ -35,8 +35,8 @@ def test_what_one_process_makes_another_finds(settings: Settings) -> None:
 @pytest.mark.parametrize("as_address", [False, True], ids=["path", "address"])
 def test_any_folder_name_is_a_warehouse(tmp_path: Path, name: str, as_address: bool) -> None:
     warehouse = tmp_path / name
-    given = warehouse.as_uri() if as_address else str(warehouse)
-    with open_catalog(Settings(home=tmp_path / "home", warehouse=given)) as catalog:
+    location = warehouse.as_uri() if as_address else str(warehouse)
+    with open_catalog(Settings(home=tmp_path / "home", warehouse=location)) as catalog:
         table = tables.create(catalog, "shop.orders", EVENTS, month_of="t")
         snapshot = writes.append(table, reader(ROWS), summary={})
         scanned = scans.scan_snapshot(tables.load(catalog, "shop.orders"), snapshot)

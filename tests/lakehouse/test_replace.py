@@ -154,6 +154,6 @@ def test_any_column_name_is_legal(catalog: Catalog, names: list[str], as_list: b
     rows = {name: [[number], None] if as_list else [number, None] for number, name in enumerate(names)}
     if tables.exists(catalog, NAME):
         catalog.drop_table(NAME)
-    found = content(catalog, build(catalog, rows, "t"))
-    assert found == rows
-    assert list(found) == names
+    stored = content(catalog, build(catalog, rows, "t"))
+    assert stored == rows
+    assert list(stored) == names

@@ -32,9 +32,9 @@ def user_table(catalog: Catalog, schema: pa.Schema = EVENTS) -> Table:
 
 
 def current(table: Table) -> int:
-    found = table.snapshot_id
-    assert found is not None
-    return found
+    snapshot_id = table.snapshot_id
+    assert snapshot_id is not None
+    return snapshot_id
 
 
 def rows_of(found: Any) -> list[dict[str, Any]]:

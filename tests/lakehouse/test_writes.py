@@ -58,8 +58,8 @@ def test_a_dictionary_is_for_values_that_repeat(catalog: Catalog) -> None:
     (path,) = paths(table, snapshot)
     metadata = pq.read_metadata(path)
     groups = [metadata.row_group(i) for i in range(2)]
-    found = [[column.has_dictionary_page for column in map(group.column, range(3))] for group in groups]
-    assert found == [[False, True, True], [False, True, True]]
+    dictionaries = [[column.has_dictionary_page for column in map(group.column, range(3))] for group in groups]
+    assert dictionaries == [[False, True, True], [False, True, True]]
     assert pq.read_table(path).equals(rows)
 
 

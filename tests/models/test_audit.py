@@ -82,8 +82,8 @@ def test_data_that_was_logged_beside_the_training_set(audited: World, monkeypatc
         mlflow.log_params({"path": "no.table@1", "a_table": "x.y"})
         mlflow.log_param("gone", f"shop.profiles@{profiles.snapshot_id + 1}")
         models.log_model(audited.model, training_set=audited.training_set, registered_model_name="beside")
-    found = {link.name: link for link in links(audited.store.audit("models:/beside/1"), "dataset")}
-    orders, known, gone = found.values()
+    links_by_name = {link.name: link for link in links(audited.store.audit("models:/beside/1"), "dataset")}
+    orders, known, gone = links_by_name.values()
     assert (orders.name.partition("@")[0], orders.facts["logged"]) == ("shop.orders", [f"dataset {orders.name} as raw"])
     assert (known.name, known.facts["logged"]) == (f"shop.profiles@{profiles.snapshot_id}", ["parameter profiles_table"])
     assert orders.verified == known.verified == ("the catalog has this snapshot, with all files",)

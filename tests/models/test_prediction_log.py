@@ -92,8 +92,8 @@ def test_two_processes_that_flush_append_once_and_in_order(logging_store: Featur
         log.record(finished, f"raced-{number}")
     with FeatureStore(settings=logging_store.settings) as other, ThreadPoolExecutor(2) as threads:
         list(threads.map(flush_file, (logging_store, other)))
-    found = [row["request_id"] for row in rows_of(logging_store, spooled) if row["request_id"].startswith("raced")]
-    assert found == [f"raced-{number}" for number in range(60)]
+    request_ids = [row["request_id"] for row in rows_of(logging_store, spooled) if row["request_id"].startswith("raced")]
+    assert request_ids == [f"raced-{number}" for number in range(60)]
     assert log.backlog() == []
 
 

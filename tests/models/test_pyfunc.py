@@ -131,9 +131,9 @@ def test_a_store_with_tables_of_the_same_names_is_another_store(probabilities: s
 
 def test_a_store_that_is_gone_is_not_made_anew(world: World, tmp_path: Path) -> None:
     hint = locate_store.describe_store(FeatureStore(home=tmp_path / "gone").settings)
-    found = stamp.Stamp("churn-1", "", world.training_set.plan, {}, "t", None, "now", (), True, "nan", hint)
+    later_stamp = stamp.Stamp("churn-1", "", world.training_set.plan, {}, "t", None, "now", (), True, "nan", hint)
     with pytest.raises(NotReady, match="gone, which does not exist here"):
-        locate_store.find_store(found)
+        locate_store.find_store(later_stamp)
     assert not (tmp_path / "gone").exists()
 
 

@@ -34,9 +34,9 @@ def test_a_model_leads_to_its_training_set_by_any_address(world: World, logged: 
 
 def test_a_snapshot_leads_to_the_models(world: World, logged: Any) -> None:
     table, snapshot = "features.customer_orders_v1", world.training_set.snapshots["customer_orders_v1"]
-    found = models.trained_on(table=table, snapshot_id=snapshot, store=world.store)
-    assert found == models.trained_on(table="customer_orders_v1", snapshot_id=str(snapshot))
-    mine = next(model for model in found if model["model"] == "churn" and model["version"] == "1")
+    trained = models.trained_on(table=table, snapshot_id=snapshot, store=world.store)
+    assert trained == models.trained_on(table="customer_orders_v1", snapshot_id=str(snapshot))
+    mine = next(model for model in trained if model["model"] == "churn" and model["version"] == "1")
     assert mine["model_id"] == logged.model_id
     assert mine["training_set"] == world.training_set.id
     assert mine["model_uri"] == mine.model_uri == "models:/churn/1"
@@ -63,8 +63,8 @@ def test_every_event_is_recorded_newest_first(world: World) -> None:
     models.log_model(world.model, training_set=world.training_set, registered_model_name="audited", metrics={"auc": 0.5})
     models.set_alias("audited", "champion", 1, approver="her", store=world.store)
     snapshot = world.training_set.snapshots["customer_orders_v1"]
-    found = models.trained_on("customer_orders_v1", snapshot, store=world.store)
-    assert [model["aliases"] for model in found if model["model"] == "audited"] == [["champion"]]
+    trained = models.trained_on("customer_orders_v1", snapshot, store=world.store)
+    assert [model["aliases"] for model in trained if model["model"] == "audited"] == [["champion"]]
     models.set_alias("audited", "champion", None, approver="him", store=world.store)
     parts = Runtime(world.store.settings)
     events = [event for event in audit.list_events(parts) if event["model"] == "audited" or event["event"] == "logged"][:4]

@@ -179,9 +179,9 @@ def test_many_threads_get_one_model(world: World, served: str) -> None:
         return model, model.predict([{**RECORD, "customer_id": customer}]).predictions
 
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(ask, [3, 4, 5, 6] * 5))
-    assert len({id(model) for model, _ in found}) == 1
-    assert found[0][1] == found[4][1] == found[8][1]
+        answers = list(threads.map(ask, [3, 4, 5, 6] * 5))
+    assert len({id(model) for model, _ in answers}) == 1
+    assert answers[0][1] == answers[4][1] == answers[8][1]
 
 
 class Short(PythonModel):  # type: ignore[misc]

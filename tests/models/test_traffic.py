@@ -96,9 +96,9 @@ def test_of_two_at_once_one_is_told(world: World, name: str, monkeypatch: pytest
     for thread in threads:
         thread.join()
     (lost,) = [outcome for outcome in outcomes if isinstance(outcome, CommitConflict)]
-    found = world.store.traffic(name)
-    assert len(found.history) == before + 1
-    assert f"was set to a={found.weights['a']:g}, b={found.weights['b']:g} by {found.approver}" in lost.message
+    history = world.store.traffic(name)
+    assert len(history.history) == before + 1
+    assert f"was set to a={history.weights['a']:g}, b={history.weights['b']:g} by {history.approver}" in lost.message
 
 
 def test_memory_follows_what_others_set(world: World, name: str) -> None:
@@ -111,11 +111,11 @@ def test_memory_follows_what_others_set(world: World, name: str) -> None:
     world.store.set_traffic(name, {"a": 100})
     assert splits.of(name) is None
     assert splits.refresh() == [name]
-    found = splits.of(name)
-    assert found is not None
-    assert found.answering == ["a"]
+    newest_split = splits.of(name)
+    assert newest_split is not None
+    assert newest_split.answering == ["a"]
     assert splits.refresh() == []
-    assert splits.of(name) is found
+    assert splits.of(name) is newest_split
     world.store.set_traffic(name, {})
     assert splits.refresh() == [name]
     assert splits.of(name) is None

@@ -82,18 +82,18 @@ def test_arms_are_counted_and_summarized(logged: FeatureStore) -> None:
 def test_metrics_are_those_of_scikit_learn(logged: FeatureStore) -> None:
     dice = random.Random(3)
     by_request = [{"request_id": f"r{number}", "bought": dice.random() < 0.5, "spent": 100 * dice.random()} for number in range(30)]
-    found = {(arm.arm, arm.shadow): arm for arm in logged.compare_traffic("arms", labels=by_request, label="bought").arms}
+    arms = {(arm.arm, arm.shadow): arm for arm in logged.compare_traffic("arms", labels=by_request, label="bought").arms}
     rows = {(row["request_id"], row["shadow"]): row for row in log_rows(logged)}
     labels = [row["bought"] for row in by_request]
     likely = [rows[row["request_id"], False]["prediction"][1] for row in by_request]
-    champion = found["champion", False]
+    champion = arms["champion", False]
     assert champion.labeled == 30
     assert champion.metrics["auc"].value == pytest.approx(roc_auc_score(labels, likely))
     assert champion.metrics["log_loss"].value == pytest.approx(log_loss(labels, likely))
-    assert found[None, False].labeled == 0
+    assert arms[None, False].labeled == 0
     column = next(name for name in rows["r0", False] if name.startswith("prediction_"))
     right = [rows[row["request_id"], True][column] == row["bought"] for row in by_request if (row["request_id"], True) in rows]
-    assert found["challenger", True].metrics["accuracy"].value == pytest.approx(sum(right) / 15)
+    assert arms["challenger", True].metrics["accuracy"].value == pytest.approx(sum(right) / 15)
     numbers = logged.compare_traffic("arms", labels=by_request, label="spent").arms[1].metrics
     spent = [row["spent"] for row in by_request]
     assert numbers["mae"].value == pytest.approx(mean_absolute_error(spent, likely))
@@ -152,8 +152,8 @@ def test_labels_are_matched_as_by_a_loop(seed: int) -> None:
             "label": pa.array([row[3] for row in known], pa.float64()),
         }
     )
-    found, _ = match_labels(predictions, ["a", "b"], labels, "label", "at")
-    for (a, b, at), label in zip(asked, found.to_pylist(), strict=True):
+    matched, _ = match_labels(predictions, ["a", "b"], labels, "label", "at")
+    for (a, b, at), label in zip(asked, matched.to_pylist(), strict=True):
         fitting = [row for row in known if (row[0], row[1]) == (a, b) and None not in (a, b, row[3]) and row[2] >= at]
         first = min((row[2] for row in fitting), default=None)
         # Of several at the same time, any.

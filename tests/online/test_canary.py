@@ -95,14 +95,14 @@ def test_passwords_of_any_signs_work_and_stay_secret(
 ) -> None:
     token = f"{CANARY}-token"
     catalog = {"type": "sql", "uri": database, "s3.secret-access-key": f"{CANARY}-s3", "token": f"{CANARY}-catalog"}
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "catalog": catalog,
         "online": cache,
         "mlflow_tracking_uri": f"http://me:{CANARY}-ml@127.0.0.1:1",
         "token": token,
     }
     seen: list[str] = []
-    with shop.open_shop(tmp_path / "home", **given) as store:
+    with shop.open_shop(tmp_path / "home", **settings) as store:
         made = store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
         assert store.online_features("plain", [{"customer_id": 1}]).status["customer_orders"] == ("PRESENT",)
         seen += [repr(store.settings), store.settings.model_dump_json(), json.dumps(made.manifest, default=str), repr(made), repr(store)]

@@ -98,10 +98,10 @@ def test_an_edition_is_never_mixed(store: OnlineStore, cluster_url: str) -> None
         reader = open_async_reader(cluster_url)
         assert reader is not None
         while not stop.is_set():
-            found = await reader.read_encoded(ENCODED)
-            seen = {None if row is None else row[16:] for read in found.tables for row in read.rows}
+            encoded = await reader.read_encoded(ENCODED)
+            seen = {None if row is None else row[16:] for read in encoded.tables for row in read.rows}
             reads.append(1)
-            if len(seen) != 1 or found.tables[0].table is None:
+            if len(seen) != 1 or encoded.tables[0].table is None:
                 wrong.append(seen)
         await reader.close()
 
@@ -246,9 +246,9 @@ def test_a_server_answers_from_a_cluster(tmp_path: Path, cluster_url: str, monke
     answer = FastLookups._answer
 
     async def watched(self: FastLookups, service: str, content: bytes, full: bool) -> Answer | None:
-        found = await answer(self, service, content, full)
-        fast.append(found is not None)
-        return found
+        answered = await answer(self, service, content, full)
+        fast.append(answered is not None)
+        return answered
 
     monkeypatch.setattr(FastLookups, "_answer", watched)
     with shop.open_shop(tmp_path / "home", online=cluster_url) as store, serve(store) as served:

@@ -24,8 +24,8 @@ IDENTIFIER = UUID("12345678-1234-5678-1234-567812345678")
 
 
 def read_rows(store: OnlineStore, *keys: tuple[Any, ...], name: str = "v") -> list[Row | None]:
-    [found] = store.read([(name, keys)])
-    return found.rows
+    [table_rows] = store.read([(name, keys)])
+    return table_rows.rows
 
 
 def put(store: OnlineStore, *rows: tuple[Any, ...], cursor: Cursor = CURSOR, replace: bool = False, name: str = "v") -> int:
@@ -149,9 +149,9 @@ def test_tables_and_keys_do_not_run_into_each_other(store: OnlineStore) -> None:
         {"x": ["a", "ab"], "y": ["bc", "c"], "feature_timestamp": pa.array([1, 2], TIME), "created_timestamp": pa.array([1, 1], TIME)}
     )
     store.publish("pairs", pairs, keys=["x", "y"], cursor=CURSOR)
-    found = store.read([("a", [(1,), ("1",), (True,)]), ("a:b", [(1,)]), ("pairs", [("a", "bc"), ("ab", "c"), ("bc", "a")])])
-    assert [[row and row.feature_timestamp for row in each_read.rows] for each_read in found] == [[10, None, None], [10], [1, 2, None]]
-    assert found[1].rows == [Row(10, 20, (6,))]
+    tables = store.read([("a", [(1,), ("1",), (True,)]), ("a:b", [(1,)]), ("pairs", [("a", "bc"), ("ab", "c"), ("bc", "a")])])
+    assert [[row and row.feature_timestamp for row in each_read.rows] for each_read in tables] == [[10, None, None], [10], [1, 2, None]]
+    assert tables[1].rows == [Row(10, 20, (6,))]
 
 
 KEYS: list[tuple[pa.DataType, Any, Any]] = [
@@ -207,9 +207,9 @@ VALUES: list[tuple[pa.DataType, list[Any], list[Any]]] = [
 @pytest.mark.parametrize("type_,written,expected", VALUES, ids=[str(case[0]) for case in VALUES])
 def test_every_type_of_value(store: OnlineStore, type_: pa.DataType, written: list[Any], expected: list[Any]) -> None:
     store.publish("v", table_of(pa.array(written, type_)), keys=["customer_id"], cursor=CURSOR)
-    found = [row.values[0] for row in read_rows(store, *[(i,) for i in range(len(written))]) if row is not None]
-    assert found == expected
-    assert [type(value) for value in found] == [type(value) for value in expected]
+    values = [row.values[0] for row in read_rows(store, *[(i,) for i in range(len(written))]) if row is not None]
+    assert values == expected
+    assert [type(value) for value in values] == [type(value) for value in expected]
 
 
 def test_nan_stays_nan(store: OnlineStore) -> None:

@@ -165,8 +165,8 @@ def test_rows_are_counted_through_all_kinds_of_publishes(redis_url: str, tmp_pat
 def header_rows(store: OnlineStore) -> int | None:
     store.read([("v", [])])
     tables: Any = getattr(store, "_reads", store)
-    found = tables._tables.get("v")
-    return None if found is None else found.header.rows
+    entry = tables._tables.get("v")
+    return None if entry is None else entry.header.rows
 
 
 def test_tables_of_an_edition_become_visible_together(store: FeatureStore) -> None:

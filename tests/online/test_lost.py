@@ -95,11 +95,11 @@ def test_what_is_emptied_between_look_and_write_is_filled_as_a_whole(
     look = online.cursor
 
     def emptied(table: str) -> Cursor | None:
-        held = look(table)
+        cursor = look(table)
         if not looks:
             empty()
-        looks.append(held)
-        return held
+        looks.append(cursor)
+        return cursor
 
     monkeypatch.setattr(online, "cursor", emptied)
     store.materialize("v")
@@ -143,11 +143,11 @@ def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other
     with FeatureStore(settings=store.settings) as other:
 
         def overtaken(table: str) -> Cursor | None:
-            held = look(table)
+            cursor = look(table)
             monkeypatch.undo()
             other.catalog.load_table("raw.s").append(rows(3, day=3))
             other.materialize("v")
-            return held
+            return cursor
 
         monkeypatch.setattr(online, "cursor", overtaken)
         store.materialize("v")

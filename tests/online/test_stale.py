@@ -28,12 +28,12 @@ MODES = ("value", "null", "error")
 def services(stale_after: str | None = "2h") -> list[FeatureService]:
     """A service for each mode, and one without."""
     source, entity = Source("s", table="raw.s", timestamp="at"), Entity("e", keys="k")
-    found = [FeatureService("plain", features=[FeatureView("plain", entity=entity, source=source, features=["x"])])]
+    made = [FeatureService("plain", features=[FeatureView("plain", entity=entity, source=source, features=["x"])])]
     for mode in MODES:
         stale = {} if stale_after is None else {"stale_after": stale_after, "stale": mode}
         view = FeatureView(f"v_{mode}", entity=entity, source=source, features=["x"], **stale)  # type: ignore[arg-type]
-        found.append(FeatureService(mode, features=[view]))
-    return found
+        made.append(FeatureService(mode, features=[view]))
+    return made
 
 
 def fill(store: FeatureStore) -> None:

@@ -106,9 +106,9 @@ class Raw:
         self._prefix = number.to_bytes(4, "big") if self._folder else b"%s:r:%d:" % (prefix.encode(), number)
 
     def get(self, name: bytes) -> bytes:
-        found = self._redis.get(name) if self._redis is not None else self._lmdb(lambda txn: txn.get(name))
-        assert isinstance(found, bytes)
-        return found
+        value = self._redis.get(name) if self._redis is not None else self._lmdb(lambda txn: txn.get(name))
+        assert isinstance(value, bytes)
+        return value
 
     def row(self, *key: Any) -> bytes:
         """The row that counts: two times and values."""
@@ -210,15 +210,15 @@ def test_another_time_is_a_difference(store: FeatureStore, url: str) -> None:
     raw = Raw(url, "v_v1")
     row = raw.row(1)
     raw.put(row[:7] + bytes([row[7] ^ 1]) + row[8:], 1)
-    [found] = store.verify_online("v")
-    assert [(comparison["key"], comparison["feature"]) for comparison in found["differences"]] == [({"k": 1}, "feature_timestamp")]
+    [report] = store.verify_online("v")
+    assert [(comparison["key"], comparison["feature"]) for comparison in report["differences"]] == [({"k": 1}, "feature_timestamp")]
 
 
 def test_a_table_that_is_not_online_lacks_all_its_rows(store: FeatureStore) -> None:
     store._runtime.online.drop("v_v1")
-    [found] = store.verify_online("v")
-    assert by_table([found]) == {"v": (COUNT + 1, COUNT + 1, 0, 0)}
-    assert [comparison["what"] for comparison in found["differences"]] == ["missing"] * (COUNT + 1)
+    [report] = store.verify_online("v")
+    assert by_table([report]) == {"v": (COUNT + 1, COUNT + 1, 0, 0)}
+    assert [comparison["what"] for comparison in report["differences"]] == ["missing"] * (COUNT + 1)
 
 
 def test_the_snapshot_that_is_online_is_compared_and_not_a_newer_one(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,9 +247,9 @@ def test_what_is_published_meanwhile_is_compared_anew(store: FeatureStore, monke
         return Cursor(1, 1) if next(numbers) == 1 else look(table)
 
     def always(table: str) -> Cursor | None:
-        held = look(table)
-        assert held is not None
-        return Cursor(held.snapshot_id, next(numbers))
+        cursor = look(table)
+        assert cursor is not None
+        return Cursor(cursor.snapshot_id, next(numbers))
 
     monkeypatch.setattr(online, "cursor", once)
     assert by_table(store.verify_online("v")) == {"v": SOUND}
@@ -262,8 +262,8 @@ def test_what_is_published_meanwhile_is_compared_anew(store: FeatureStore, monke
 def test_bytes_that_are_no_row_are_our_error(store: FeatureStore, url: str) -> None:
     raw = Raw(url, "v_v1")
     raw.put(raw.row(2)[:16] + b",1" * 20, 2)
-    [found] = store.verify_online("v")
-    assert [(comparison["key"], comparison["online"]) for comparison in found["differences"]] == [({"k": 2}, "20 values")]
+    [report] = store.verify_online("v")
+    assert [(comparison["key"], comparison["online"]) for comparison in report["differences"]] == [({"k": 2}, "20 values")]
     for row in (b"x", raw.row(1)[:20]):
         raw.put(row, 1)
         with pytest.raises(NotReady, match=r"has invalid data|is damaged"):

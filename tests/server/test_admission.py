@@ -38,9 +38,9 @@ def http(url: str) -> Iterator[httpx.Client]:
 
 
 def port_of(url: str) -> int:
-    found = urlsplit(url).port
-    assert found is not None
-    return found
+    port = urlsplit(url).port
+    assert port is not None
+    return port
 
 
 def raw(url: str, request: str) -> bytes:
@@ -188,11 +188,11 @@ class Loads(HTMLParser):
 def test_the_page_of_the_api_loads_nothing_from_outside(http: httpx.Client) -> None:
     page = http.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
-    found = Loads()
-    found.feed(page.text)
-    assert found.inline == []
-    assert len(found.places) == 4
-    for place in found.places:
+    loads = Loads()
+    loads.feed(page.text)
+    assert loads.inline == []
+    assert len(loads.places) == 4
+    for place in loads.places:
         assert urlsplit(place).netloc == ""
         loaded = http.get(f"/{place}")
         assert loaded.is_success

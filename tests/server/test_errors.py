@@ -29,8 +29,8 @@ def error_of(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
     assert set(body["error"]) == {"type", "message", "details"}
     assert body["error"]["type"] == kind
     assert "Traceback" not in answer.text
-    found: dict[str, Any] = body["error"]
-    return found
+    error: dict[str, Any] = body["error"]
+    return error
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TREE if kind is not errors.FeatureStoreError])

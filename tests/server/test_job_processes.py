@@ -73,8 +73,8 @@ def until(look: Callable[[], Any]) -> Any:
 
 def wait_for_end(jobs: Jobs, id: str) -> Job:
     """The job after it has finished."""
-    found: Job = until(lambda: (job := jobs.get(id)) is not None and not job.live and job)
-    return found
+    ended: Job = until(lambda: (job := jobs.get(id)) is not None and not job.live and job)
+    return ended
 
 
 def frozen(store: FeatureStore, id: str) -> int:

@@ -50,10 +50,10 @@ def test_a_body_comes_as_it_was_sent(reader: LargeBodies) -> None:
 
 def test_numbers_are_exactly_those_that_were_written(reader: LargeBodies) -> None:
     body = reader.parse(OnlineBody, b'{"entities": [{"a": 0.12345678901234567890123, "b": NaN, "c": 123456789012345678901234567890}]}')
-    (found,) = body.entities
-    assert (type(found["a"]), found["a"]) == (WrittenNumber, Decimal("0.12345678901234567890123"))
-    assert (type(found["b"]), math.isnan(found["b"])) == (NotANumber, True)
-    assert found["c"] == 123456789012345678901234567890
+    (entity,) = body.entities
+    assert (type(entity["a"]), entity["a"]) == (WrittenNumber, Decimal("0.12345678901234567890123"))
+    assert (type(entity["b"]), math.isnan(entity["b"])) == (NotANumber, True)
+    assert entity["c"] == 123456789012345678901234567890
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def test_lookups_return_their_names(odd: Served) -> None:
     body = {"entities": [{"id": id} for id in range(5)]}
-    found = odd.http.post("/v1/services/plain/online", json=body).json()
-    assert found["rows"] == [[name, name, [name, 2.0]] for name in NAMES]
+    answer = odd.http.post("/v1/services/plain/online", json=body).json()
+    assert answer["rows"] == [[name, name, [name, 2.0]] for name in NAMES]
 
 
 def test_request_fields_accept_their_names_and_the_literals(odd: Served) -> None:
@@ -85,8 +85,8 @@ def test_spines_in_json_accept_their_names(odd: Served) -> None:
     body = {"service": "odd", "timestamp": "at", "spine": {"rows": rows}}
     answer = odd.http.post("/v1/point-in-time", json=body)
     assert answer.is_success, answer.text
-    found = pa.ipc.open_stream(answer.content).read_all()
-    assert repr(found.column("asked").to_pylist()) == repr(VALUES)
+    joined = pa.ipc.open_stream(answer.content).read_all()
+    assert repr(joined.column("asked").to_pylist()) == repr(VALUES)
 
 
 def test_keys_of_other_types_refuse_them(odd: Served) -> None:

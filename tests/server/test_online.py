@@ -18,8 +18,8 @@ def look_up(served: Served, url: str, ids: list[Any], **params: Any) -> dict[str
     body = {"entities": [{"customer_id": id} for id in ids], **({"request": [{"basket": 40}] * len(ids)} if url == URL else {})}
     answer = served.http.post(url, json=body, params=params)
     assert answer.is_success, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    answer_body: dict[str, Any] = answer.json()
+    return answer_body
 
 
 def test_values_of_every_type(served: Served) -> None:

@@ -139,8 +139,8 @@ def test_every_parameter(world: World) -> None:
                 # Only a removal that looks: some of these are names of what there is.
                 if method == "delete" and name == "dry_run" and nasty in ("0", "false"):
                     continue
-                given = [{**part, name: nasty} if name in part else part for part in (values, query)]
-                answer = world.served.http.request(method, url(path, *given), json=sent)
+                parts = [{**part, name: nasty} if name in part else part for part in (values, query)]
+                answer = world.served.http.request(method, url(path, *parts), json=sent)
                 world.look(answer, (method, path, name, nasty[:100]))
                 asked += 1
     assert asked > 700

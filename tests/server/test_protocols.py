@@ -61,13 +61,13 @@ def forms() -> Iterator[Any]:
 def test_every_form_gives_the_same(modelled: Served, body: dict[str, Any]) -> None:
     answer = modelled.http.post(INVOKE, json=body)
     assert answer.is_success, answer.text
-    found = answer.json()
-    assert (found["predictions"], found["version"]) == ([80.0, 0.0], "1")
-    assert found["status"]["customer_orders"] == ["PRESENT", "NOT_FOUND"]
+    answer_body = answer.json()
+    assert (answer_body["predictions"], answer_body["version"]) == ([80.0, 0.0], "1")
+    assert answer_body["status"]["customer_orders"] == ["PRESENT", "NOT_FOUND"]
     view = modelled.store.view("customer_orders")
-    assert found["snapshots"]["customer_orders_v1"] == view["snapshot_id"]
-    assert found["watermarks"]["customer_orders_v1"] == view["materialized_through"]
-    assert found["model_id"].startswith("m-")
+    assert answer_body["snapshots"]["customer_orders_v1"] == view["snapshot_id"]
+    assert answer_body["watermarks"]["customer_orders_v1"] == view["materialized_through"]
+    assert answer_body["model_id"].startswith("m-")
 
 
 def test_rows_without_names_may_have_all_features(modelled: Served) -> None:

@@ -177,8 +177,8 @@ def ask(served: Served, *baskets: float) -> dict[str, Any]:
 
 def counted(served: Served, outcome: str) -> float:
     lines = served.http.get("/metrics").text.splitlines()
-    found = [line for line in lines if line.startswith("featurestore_shadow_rows_total{") and f'outcome="{outcome}"' in line]
-    return float(found[0].split()[-1]) if found else 0.0
+    samples = [line for line in lines if line.startswith("featurestore_shadow_rows_total{") and f'outcome="{outcome}"' in line]
+    return float(samples[0].split()[-1]) if samples else 0.0
 
 
 @pytest.mark.slow
@@ -187,10 +187,10 @@ def test_a_shadow_is_logged_and_never_answers(shadowed: Served) -> None:
     until(lambda: counted(shadowed, SCORED) == 3)
     flush_file(shadowed.store)
     rows = shadowed.store.catalog.load_table("inference.leader").scan().to_arrow().to_pylist()
-    found = sorted(
+    logged = sorted(
         (ids.index(row["request_id"]), row["row_number"], row["arm"], row["shadow"], row["version"], row["prediction"]) for row in rows
     )
-    assert found == [
+    assert logged == [
         (0, 0, "challenger", True, "2", 5.0),
         (0, 0, "champion", False, "1", 1.0),
         (0, 1, "challenger", True, "2", 7.0),

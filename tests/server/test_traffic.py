@@ -44,16 +44,16 @@ class Split:
         """An answer over a new connection, which any of the processes takes."""
         answer = httpx.post(f"{self.url}{INVOKE}", json=body or {"dataframe_records": RECORDS}, timeout=60)
         assert answer.is_success, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        answer_body: dict[str, Any] = answer.json()
+        return answer_body
 
     def until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
         """Wait until both processes answer so: twenty answers in a row come from one of them in one of 500,000 runs."""
         deadline, row = time.monotonic() + WAIT, 0
         while row < 20:
-            found = self.ask()
-            row = row + 1 if holds(found) else 0
-            assert time.monotonic() < deadline, found
+            answer = self.ask()
+            row = row + 1 if holds(answer) else 0
+            assert time.monotonic() < deadline, answer
 
     def set(self, weights: dict[str, float], **more: Any) -> None:
         """Set the split, and wait until both processes follow."""
@@ -87,14 +87,14 @@ def tracked(split: Split) -> None:
 
 def expected(weights: dict[str, float]) -> list[str]:
     """The alias of each of the RECORDS, by the rule that the page states."""
-    found = []
+    answers = []
     for record in RECORDS:
         place, low = place_of("spender", [str(record["customer_id"])]), 0.0
         for alias in sorted(weights):
             if low <= place < low + weights[alias] * 100:
-                found.append(alias)
+                answers.append(alias)
             low += weights[alias] * 100
-    return found
+    return answers
 
 
 def test_each_record_goes_to_its_alias(split: Split) -> None:
@@ -181,11 +181,11 @@ def test_a_removed_alias_leaves_its_share_to_the_largest(split: Split) -> None:
 def test_over_http_and_from_the_command_line(split: Split) -> None:
     path = "/v1/models/spender/traffic"
     body = {"weights": {"champion": 90, "challenger": 10}, "approver": "ann", "reason": "try"}
-    found = split.http.put(path, json=body).json()
-    assert (found["weights"], found["keys"], found["approver"]) == ({"challenger": 10, "champion": 90}, ["customer_id"], "ann")
-    assert split.http.get(path).json() == found == split.store.traffic("spender")
+    answer = split.http.put(path, json=body).json()
+    assert (answer["weights"], answer["keys"], answer["approver"]) == ({"challenger": 10, "champion": 90}, ["customer_id"], "ann")
+    assert split.http.get(path).json() == answer == split.store.traffic("spender")
     with connect(split.url) as remote:
-        assert remote.traffic("spender") == found
+        assert remote.traffic("spender") == answer
         shadowed = remote.set_traffic("spender", {"champion": 100}, "challenger", reason="look")
         assert shadowed.shadow == ("challenger",)
     assert as_json("traffic", "spender", "--url", split.url) == shadowed

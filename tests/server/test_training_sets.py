@@ -30,8 +30,8 @@ def ask(http: httpx.Client, **request: Any) -> dict[str, Any]:
     assert accepted["url"] == f"/v1/training-sets/{accepted['id']}"
     state = http.get(accepted["url"], params={"wait": 30}).json()
     assert state["id"] == accepted["id"]
-    found: dict[str, Any] = state
-    return found
+    finished: dict[str, Any] = state
+    return finished
 
 
 def parquet(rows: pa.Table) -> bytes:
@@ -92,9 +92,9 @@ def test_rows_come_as_arrow_and_as_parquet(served: Served) -> None:
     arrow = served.http.get(f"/v1/training-sets/{id}/data")
     assert arrow.headers["content-type"] == "application/vnd.apache.arrow.stream"
     assert table_digest(pa.ipc.open_stream(arrow.content).read_all()) == expected
-    found = served.http.get(f"/v1/training-sets/{id}/data", params={"format": "parquet"})
-    assert found.headers["content-type"] == "application/vnd.apache.parquet"
-    assert table_digest(pq.read_table(io.BytesIO(found.content))) == expected
+    download = served.http.get(f"/v1/training-sets/{id}/data", params={"format": "parquet"})
+    assert download.headers["content-type"] == "application/vnd.apache.parquet"
+    assert table_digest(pq.read_table(io.BytesIO(download.content))) == expected
     error_of(served.http.get(f"/v1/training-sets/{id}/data", params={"format": "csv"}), 422, "RequestError")
 
 

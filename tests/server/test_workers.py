@@ -44,14 +44,14 @@ def children(pid: int) -> list[int]:
 
 def parents() -> dict[int, int]:
     """The parent of every process that has not ended."""
-    found = {}
+    parent_of = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         # One may end between the look at the folder and that at the file.
         with suppress(FileNotFoundError, ProcessLookupError):
             state, parent, *_ = path.read_text().rpartition(")")[2].split()
             if state != "Z":
-                found[int(path.parent.name)] = int(parent)
-    return found
+                parent_of[int(path.parent.name)] = int(parent)
+    return parent_of
 
 
 def grandchildren(pid: int) -> list[int]:

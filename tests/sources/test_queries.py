@@ -54,8 +54,8 @@ def test_a_query_may_name_a_table_twice(store: FeatureStore, renamed: bool) -> N
     assert isinstance(open_snapshot(table, table.snapshot_id), SnapshotStream if renamed else Dataset)
     column = "w" if renamed else "v"
     sql = f"SELECT x.k, x.{column} AS a, y.{column} AS b FROM raw.events x JOIN raw.events y ON x.k = y.k WHERE x.{column} < y.{column}"
-    found = sorted(rows(store, sql), key=str)
-    assert found == [{"k": 1, "a": "a", "b": "c"}, {"k": 2, "a": "b", "b": "d"}]
+    result = sorted(rows(store, sql), key=str)
+    assert result == [{"k": 1, "a": "a", "b": "c"}, {"k": 2, "a": "b", "b": "d"}]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_a_source_of_sql_gives_what_its_table_gives(store: FeatureStore) -> None
     store.apply(views)
     store.materialize(end=START + timedelta(days=9))
     for kind in ("rows", "counts"):
-        found = [
+        result = [
             store.catalog.load_table(f"features.{name}_{kind}_v1").scan().to_arrow().drop_columns(["created_timestamp"]).to_pylist()
             for name in ("q", "p")
         ]
-        assert found[0]
-        assert sorted(found[0], key=str) == sorted(found[1], key=str)
+        assert result[0]
+        assert sorted(result[0], key=str) == sorted(result[1], key=str)

@@ -90,8 +90,8 @@ def test_the_command_line_takes_a_format_field_by_field(store: FeatureStore, spi
     asked = ["training-set", "s", "--home", str(store.settings.home), "--spine", str(spine), "--timestamp", "zeit", "--name", "shell"]
     done = CliRunner().invoke(main, [*asked, *OPTIONS])
     assert done.exit_code == 0, done.stderr
-    found = next(training_set for training_set in store.training_sets() if training_set["name"] == "shell")
-    assert store.get_training_set(found["id"]).to_arrow().to_pylist() == WANTED
+    stored = next(training_set for training_set in store.training_sets() if training_set["name"] == "shell")
+    assert store.get_training_set(stored["id"]).to_arrow().to_pylist() == WANTED
     for wrong, said in (
         (["--format", "delimeter=;"], "did you mean 'delimiter'"),
         (["--format", "delimiter"], "is not FIELD=VALUE"),

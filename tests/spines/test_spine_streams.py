@@ -66,15 +66,15 @@ def join_spine(store: FeatureStore, spine: Spine, room: int, known: str = "now")
 @pytest.mark.slow
 @pytest.mark.parametrize("known", ["now", "then"])
 def test_a_spine_in_a_file_is_joined_in_pieces_as_at_once(store: FeatureStore, tmp_path: Path, known: str) -> None:
-    given = random_spine(ROWS, 0, 400)
+    asked = random_spine(ROWS, 0, 400)
     plan = store.backend.service_plan("both")
-    at_once, facts = join_spine(store, spine_of_rows(given, plan, "t", tmp_path), 1 << 30, known)
-    spine = spine_of_rows(stream(given), plan, "t", tmp_path, memory_limit=100_000)
+    at_once, facts = join_spine(store, spine_of_rows(asked, plan, "t", tmp_path), 1 << 30, known)
+    spine = spine_of_rows(stream(asked), plan, "t", tmp_path, memory_limit=100_000)
     assert isinstance(spine.source, Spool)
     assert list(tmp_path.iterdir()) == []
     assert (spine.rows, spine.ends, spine.schema) == (
         ROWS,
-        spine_of_rows(given, plan, "t", tmp_path).ends,
+        spine_of_rows(asked, plan, "t", tmp_path).ends,
         at_once.select([0, 1, 2]).schema,
     )
     assert [piece.rows for piece in spine.pieces(50_000)] == [50_000, ROWS - 50_000]
@@ -94,12 +94,12 @@ def test_what_is_wrong_late_in_a_stream_is_told_before_anything_is_joined(store:
 
 
 def test_files_of_a_spine_are_streamed_and_their_types_brought_together(store: FeatureStore, tmp_path: Path) -> None:
-    given = random_spine(3000, 100, 200)
-    small = given.set_column(0, "key", given.column("key").cast(pa.int32()))
+    asked = random_spine(3000, 100, 200)
+    small = asked.set_column(0, "key", asked.column("key").cast(pa.int32()))
     pq.write_table(small.slice(0, 1000), tmp_path / "a.parquet")
-    pq.write_table(given.slice(1000), tmp_path / "b.parquet", row_group_size=700)
+    pq.write_table(asked.slice(1000), tmp_path / "b.parquet", row_group_size=700)
     from_files = store.point_in_time("both", str(tmp_path / "*.parquet"), "t")
-    assert from_files.equals(store.point_in_time("both", given, "t"))
+    assert from_files.equals(store.point_in_time("both", asked, "t"))
 
 
 @pytest.mark.parametrize("first, days", [(360, 5), (331, 3), (10, 4), (500, 3), (-20, 10)])

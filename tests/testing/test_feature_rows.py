@@ -71,8 +71,8 @@ def test_known_then_without_a_created_column_needs_the_time_of_the_run() -> None
     with pytest.raises(RequestError, match=r"source orders has no created column.*materialized_at="):
         feature_rows(customer_orders, rows, at="2026-01-03", known="then")
     for at, seen in [("2026-01-03T00:59", None), ("2026-01-03T01:00", 2)]:
-        found = feature_rows(customer_orders["orders_3d"], rows, at=at, known="then", materialized_at="2026-01-03T01:00")
-        assert found[0]["orders_3d"] == seen
+        computed = feature_rows(customer_orders["orders_3d"], rows, at=at, known="then", materialized_at="2026-01-03T01:00")
+        assert computed[0]["orders_3d"] == seen
 
 
 def test_a_run_computes_nothing_later_than_itself() -> None:

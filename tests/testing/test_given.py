@@ -43,15 +43,15 @@ LITERALS = [
 
 
 def test_a_literal_has_the_type_of_its_value() -> None:
-    given = {f"v{index}": value for index, (value, _) in enumerate(LITERALS)}
-    (rows, empty) = feature_rows(view(*given), {"things": [row(**given), row(k=2)]})
-    assert [(type(rows[name]), rows[name]) for name in given] == [(type(stored), stored) for _, stored in LITERALS]
-    assert [empty[name] for name in given] == [None] * len(given)
+    literals = {f"v{index}": value for index, (value, _) in enumerate(LITERALS)}
+    (rows, empty) = feature_rows(view(*literals), {"things": [row(**literals), row(k=2)]})
+    assert [(type(rows[name]), rows[name]) for name in literals] == [(type(stored), stored) for _, stored in LITERALS]
+    assert [empty[name] for name in literals] == [None] * len(literals)
 
 
 def test_whole_and_broken_numbers_are_doubles_and_decimals_share_a_scale() -> None:
-    given = [row(n=1, d=Decimal("1.5")), row(k=2, n=0.5, d=Decimal(100))]
-    assert [(found["n"], found["d"]) for found in feature_rows(view("n", "d"), {"things": given})] == [
+    source_rows = [row(n=1, d=Decimal("1.5")), row(k=2, n=0.5, d=Decimal(100))]
+    assert [(found["n"], found["d"]) for found in feature_rows(view("n", "d"), {"things": source_rows})] == [
         (1.0, Decimal("1.5")),
         (0.5, Decimal("100.0")),
     ]
@@ -66,8 +66,8 @@ def test_times_of_a_source_are_read_in_any_spelling() -> None:
 
 def test_a_schema_says_what_literals_cannot() -> None:
     schema = {"things": {"money": "decimal(10,2)", "seen": "timestamp", "thing": "uuid", "nothing": "double", "absent": "string"}}
-    given = [row(money="3.5", seen="2026-01-01T01:00", thing=str(THING), nothing=None)]
-    (rows,) = feature_rows(view("money", "seen", "thing", "nothing", "absent"), {"things": given}, schema=schema)
+    source_rows = [row(money="3.5", seen="2026-01-01T01:00", thing=str(THING), nothing=None)]
+    (rows,) = feature_rows(view("money", "seen", "thing", "nothing", "absent"), {"things": source_rows}, schema=schema)
     assert {name: rows[name] for name in schema["things"]} == {
         "money": Decimal("3.50"),
         "seen": utc("2026-01-01T01:00"),
@@ -80,8 +80,8 @@ def test_a_schema_says_what_literals_cannot() -> None:
 @pytest.mark.parametrize("frame", [pa.Table.from_pylist, pd.DataFrame])
 def test_frames_and_arrow_tables_are_rows_too(frame: Any) -> None:
     schema = {"raw.things": {"money": "decimal(10,2)", "absent": "long"}}
-    given = frame([row(v=1, money="3.5"), row(k=2, v=2, money="1")])
-    rows = feature_rows(view("v", "money", "absent"), {"raw.things": given}, schema=schema)
+    source_rows = frame([row(v=1, money="3.5"), row(k=2, v=2, money="1")])
+    rows = feature_rows(view("v", "money", "absent"), {"raw.things": source_rows}, schema=schema)
     assert [(row["k"], row["feature_timestamp"], row["v"], row["money"], row["absent"]) for row in rows] == [
         (1, utc("2026-01-01"), 1, Decimal("3.50"), None),
         (2, utc("2026-01-01"), 2, Decimal("1.00"), None),

@@ -73,15 +73,15 @@ def files(store: FeatureStore, table: str) -> list[str]:
 
 
 def log(store: FeatureStore, table: str) -> list[dict[str, Any]]:
-    found = store.catalog.load_table(f"features.{table}").scan().to_arrow()
-    return sorted(found.to_pylist(), key=lambda row: (row["k"], row["feature_timestamp"], row["created_timestamp"]))
+    stored = store.catalog.load_table(f"features.{table}").scan().to_arrow()
+    return sorted(stored.to_pylist(), key=lambda row: (row["k"], row["feature_timestamp"], row["created_timestamp"]))
 
 
 def corrections(store: FeatureStore, table: str) -> tuple[int, int]:
     """What the table says, and what is so."""
-    held = log(store, table)
+    stored = log(store, table)
     said = int(store.catalog.load_table(f"features.{table}").properties["featurestore.corrections"])
-    return said, len(held) - len({(row["k"], row["feature_timestamp"]) for row in held})
+    return said, len(stored) - len({(row["k"], row["feature_timestamp"]) for row in stored})
 
 
 def training_rows(store: FeatureStore, at: datetime, known: Any = "now") -> list[dict[str, Any]]:

@@ -104,13 +104,13 @@ def home_of(table: Table) -> Path:
 
 def reachable_files(table: Table) -> set[str]:
     """Every file that the table's metadata name, by Iceberg's own reading of them."""
-    found = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
+    files = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
     for snapshot in table.snapshots():
-        found.add(snapshot.manifest_list)
+        files.add(snapshot.manifest_list)
         for manifest in snapshot.manifests(table.io):
-            found.add(manifest.manifest_path)
-            found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
-    return {path.removeprefix("file://") for path in found}
+            files.add(manifest.manifest_path)
+            files |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+    return {path.removeprefix("file://") for path in files}
 
 
 @pytest.mark.slow
@@ -146,6 +146,6 @@ def compare(world: World, home: Path) -> None:
         assert world.store.online_features("service", keys).rows == fresh.online_features("service", keys).rows
     for name in ("counts_v1", "last_v1", "told_v1"):
         table = world.store.catalog.load_table(f"features.{name}")
-        held = content(world.store, name, table.metadata.current_snapshot_id)
-        versions = held.num_rows - held.group_by(["k", "feature_timestamp"]).aggregate([]).num_rows
+        stored = content(world.store, name, table.metadata.current_snapshot_id)
+        versions = stored.num_rows - stored.group_by(["k", "feature_timestamp"]).aggregate([]).num_rows
         assert int(table.properties.get("featurestore.corrections") or 0) == versions, name

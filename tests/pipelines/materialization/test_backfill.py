@@ -59,9 +59,9 @@ def fresh(home: Path, chunk_rows: int | None = None, hours: int = 24 * 80) -> Fe
 
 def rows(store: FeatureStore, view: str) -> list[dict[str, Any]]:
     """What a feature table holds, in order, without the run's own time."""
-    found = store.catalog.load_table(f"features.{view}_v1").scan().to_arrow()
-    kept = [name for name in found.column_names if name != "created_timestamp" or view == "known"]
-    return [dict(row) for row in found.select(kept).sort_by([("feature_timestamp", "ascending"), ("k", "ascending")]).to_pylist()]
+    stored = store.catalog.load_table(f"features.{view}_v1").scan().to_arrow()
+    kept = [name for name in stored.column_names if name != "created_timestamp" or view == "known"]
+    return [dict(row) for row in stored.select(kept).sort_by([("feature_timestamp", "ascending"), ("k", "ascending")]).to_pylist()]
 
 
 def as_of(store: FeatureStore) -> pa.Table:

@@ -25,11 +25,11 @@ def micros(moment: datetime) -> int:
 
 def moments(dice: random.Random, count: int) -> list[int]:
     """Times of 1900 to 1970, many of them on the edges of days, months and the epoch."""
-    found: list[int] = []
+    points: list[int] = []
     for _ in range(count):
         month = datetime(dice.randrange(1900, 1970), dice.randrange(1, 13), 1, tzinfo=UTC)
-        found.append(micros(month) + dice.choice([0, -1, 1, -HOUR, dice.randrange(28 * DAY)]))
-    return [*found, -1, 0, -DAY, -DAY - 1, -HOUR // 2]
+        points.append(micros(month) + dice.choice([0, -1, 1, -HOUR, dice.randrange(28 * DAY)]))
+    return [*points, -1, 0, -DAY, -DAY - 1, -HOUR // 2]
 
 
 def rows(events: list[dict[str, Any]]) -> pa.Table:

@@ -87,8 +87,8 @@ def world(tmp_path: Path) -> World:
 
 
 def offline(store: FeatureStore) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = store.point_in_time("svc", SPINE, timestamp="now").to_pylist()
-    return found
+    joined: list[dict[str, Any]] = store.point_in_time("svc", SPINE, timestamp="now").to_pylist()
+    return joined
 
 
 ENTITY = Entity("e", keys="k")

@@ -154,8 +154,8 @@ def test_errors_are_raised_together_and_warnings_are_not(session: DuckSession) -
 def test_outcomes_stand_in_the_summary(session: DuckSession) -> None:
     of = replace(view, checks=[check.that("spend > 0", severity="warn"), check.rows(at_most=9)])
     outcomes = judge(of, tally_rows(session, of, ("a", 1, T, -1.0, "paid")))
-    found = json.loads(checks.summary(outcomes)["featurestore.checks"])
-    assert [Outcome.from_dict(document) for document in found] == outcomes
+    summary = json.loads(checks.summary(outcomes)["featurestore.checks"])
+    assert [Outcome.from_dict(document) for document in summary] == outcomes
     assert checks.summary([]) == {}
 
 

@@ -66,8 +66,8 @@ def check_nothing_is_half(store: FeatureStore, sizes: dict[str, set[int]]) -> No
         (read,) = store._runtime.online.read([(name, [(k,) for k in range(KEYS)])])
         expected = newest(store, name, cursor.snapshot_id if cursor else None)
         features = [column for column in table.schema().column_names if column not in ("k", "feature_timestamp", "created_timestamp")]
-        found = {k: row for k, row in enumerate(read.rows) if row is not None}
-        assert {k: row.values for k, row in found.items()} == {k: tuple(row[f] for f in features) for k, row in expected.items()}
+        online_rows = {k: row for k, row in enumerate(read.rows) if row is not None}
+        assert {k: row.values for k, row in online_rows.items()} == {k: tuple(row[f] for f in features) for k, row in expected.items()}
 
 
 @pytest.mark.slow

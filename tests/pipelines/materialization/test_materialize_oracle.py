@@ -65,8 +65,8 @@ def check(store: FeatureStore, number: int, alive: list[dict[str, Any]], through
         return
     moments = [BASE + quarter * HOUR // 4 for quarter in range(-4, 16 * 4) if BASE + quarter * HOUR // 4 <= through]
     spine = pa.table({"k": pa.array([1] * len(moments) + [2] * len(moments), pa.int64()), "t": pa.array(moments * 2, STAMP)})
-    found = store.point_in_time(f"service{number}", spine, "t").to_pylist()
-    for row in found:
+    joined = store.point_in_time(f"service{number}", spine, "t").to_pylist()
+    for row in joined:
         t = int(row["t"].timestamp()) * 1_000_000
         g = t // HOUR * HOUR
         own = [{**event, "x": float(event["x"])} for event in alive if event["k"] == row["k"]]

@@ -95,7 +95,7 @@ def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path
             store.apply([FeatureService("both", features=[view, recent])])
             store.materialize()
             plan = store.backend.service_plan("both")
-            found: list[pa.Table] = []
+            tables: list[pa.Table] = []
             kinds: list[type] = []
             for first, days, room in ((200, 7, 1 << 30), (0, 365, 1 << 30), (0, 365, 5_000_000), (0, 365, 0)):
                 spine = spine_in_memory(fit_rows(random_spine(first, days), plan, "t"), plan)
@@ -108,8 +108,8 @@ def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path
                             if days == 7:
                                 assert log._newest.rows < 5000
                         joined = join(session, plan, spine, pinned, known, room=room)
-                        found.append(pa.Table.from_batches(joined.batches, joined.schema))
-            answers.append(found)
+                        tables.append(pa.Table.from_batches(joined.batches, joined.schema))
+            answers.append(tables)
             opened_as.append(kinds)
     assert opened_as[0] == [FileRows] * 2 + [MemoryRows] * 2 + [FileRows] * 2, "of S3 most of a log is had in one stream, if it fits"
     assert set(opened_as[1]) == {FileRows}

@@ -66,8 +66,8 @@ class Life:
         return self.store.catalog.load_table("raw.s")
 
     def rows(self) -> list[Row]:
-        found: list[Row] = self.table.scan().to_arrow().to_pylist()
-        return found
+        stored: list[Row] = self.table.scan().to_arrow().to_pylist()
+        return stored
 
     def create(self) -> None:
         """Drop the source, if it exists, and create it again."""
@@ -133,8 +133,8 @@ class Life:
 
     def online(self, store: FeatureStore) -> dict[str, Any]:
         """What lookups say, to the sign of a zero: values, status, times."""
-        found = {service.name: store.online_features(service.name, [{"k": key} for key in KEYS]) for service in services()}
-        return {name: (repr(one.rows), dict(one.status), dict(one.timestamps)) for name, one in found.items()}
+        answers = {service.name: store.online_features(service.name, [{"k": key} for key in KEYS]) for service in services()}
+        return {name: (repr(one.rows), dict(one.status), dict(one.timestamps)) for name, one in answers.items()}
 
     def then(self, at: datetime) -> list[str]:
         """What was known of the plain source at a time, key by key; as `online` has it, but for the ttl, which goes by the present."""

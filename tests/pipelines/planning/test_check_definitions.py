@@ -48,8 +48,8 @@ def newest(store: FeatureStore, of: FeatureView, end: datetime) -> datetime | No
     source = open_source(parts, of.source)
     with parts.engine.session() as session:
         events = events_of(bind_source(of, source, add_columns(parts, session, of, source), State()))
-        found = checks.find_newest_event(parts, session, of, source, events, times.micros(end))
-    return None if found is None else times.moment(found)
+        event = checks.find_newest_event(parts, session, of, source, events, times.micros(end))
+    return None if event is None else times.moment(event)
 
 
 def test_freshness_is_that_of_the_source(store: FeatureStore) -> None:

@@ -45,9 +45,9 @@ def test_every_word_of_sql_is_taken_as_a_column() -> None:
     taken = words()
     assert len(taken) > 1000
     view = FeatureView("v", entity=THING, source=SOURCE, features=taken)
-    found = {feature.name: feature.sql for feature in features_of(view) if isinstance(feature, RowFeature)}
-    assert list(found) == taken
-    assert [name for name, sql in found.items() if not is_column(sql, name)] == []
+    features = {feature.name: feature.sql for feature in features_of(view) if isinstance(feature, RowFeature)}
+    assert list(features) == taken
+    assert [name for name, sql in features.items() if not is_column(sql, name)] == []
     assert {word for word in taken if not is_column(word, word)} >= RESERVED_WORDS & set(taken)
 
 

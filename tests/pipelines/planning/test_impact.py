@@ -22,8 +22,8 @@ def store(tmp_path: Path) -> FeatureStore:
 
 
 def step(plan: Plan, kind: str, name: str) -> Step:
-    (found,) = [step for step in plan.steps if (step.kind, step.name) == (kind, name)]
-    return found
+    (match,) = [step for step in plan.steps if (step.kind, step.name) == (kind, name)]
+    return match
 
 
 def size(store: FeatureStore, table: str) -> int:
@@ -88,12 +88,12 @@ def test_sql_reads_each_of_its_tables(store: FeatureStore) -> None:
     load_source(store, "shop.empty", rows(0))
     sql = "SELECT o.customer_id, o.at, o.status FROM shop.orders o LEFT JOIN shop.empty e ON o.customer_id = e.customer_id"
     view = replace(profile, source=Source("joined", sql=sql, timestamp="at"))
-    found = step(store.plan([view]), "view", "profile")
-    assert {read.source: (read.files, read.bytes, read.rows) for read in found.reads} == {
+    view_step = step(store.plan([view]), "view", "profile")
+    assert {read.source: (read.files, read.bytes, read.rows) for read in view_step.reads} == {
         "shop.orders": (2, size(store, "shop.orders"), 5),
         "shop.empty": (0, 0, 0),
     }
-    assert found.notes[0].startswith("its backfill reads 2 files, ")
+    assert view_step.notes[0].startswith("its backfill reads 2 files, ")
 
 
 def test_a_new_version_shows_how_its_sql_differs(store: FeatureStore) -> None:

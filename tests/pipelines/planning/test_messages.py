@@ -16,10 +16,12 @@ from tests import shop
 
 @pytest.mark.slow
 def test_a_service_object_stands_for_its_name(own_shop: FeatureStore) -> None:
-    given: Any = shop.churn
+    definitions: Any = shop.churn
     entities, request = [{"customer_id": 1}], [{"basket": 10.0}]
-    assert own_shop.online_features(given, entities, request).features == own_shop.online_features("churn", entities, request).features
-    assert own_shop.service(given)["name"] == "churn"
+    assert (
+        own_shop.online_features(definitions, entities, request).features == own_shop.online_features("churn", entities, request).features
+    )
+    assert own_shop.service(definitions)["name"] == "churn"
     view: Any = shop.customer_profile
     assert own_shop.view(view)["name"] == "customer_profile"
 

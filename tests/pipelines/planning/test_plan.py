@@ -134,21 +134,21 @@ def test_every_problem_of_every_file_is_told_with_its_line(store: FeatureStore, 
     (folder / "worse.py").write_text("def (\n")
     with pytest.raises(DefinitionError) as caught:
         store.plan(folder)
-    found = {(Path(str(problem.file)).name, problem.line): problem.message for problem in caught.value.problems}
-    assert found[("good.py", 3)] == "no column 'att'; did you mean 'at'?"
-    assert found[("good.py", 6)] == "no table 'shop.ordrs'; did you mean 'shop.orders'?"
-    assert found[("good.py", 9)] == "no column 'statuss'; did you mean 'status'?"
-    assert found[("good.py", 11)].startswith("NOW() in 'now()' gives another answer at every call")
-    assert found[("bad.py", 3)].startswith("TypeError: Entity.__init__() got an unexpected keyword argument 'kees'")
-    assert found[("worse.py", 1)].startswith("is not valid Python")
+    messages = {(Path(str(problem.file)).name, problem.line): problem.message for problem in caught.value.problems}
+    assert messages[("good.py", 3)] == "no column 'att'; did you mean 'at'?"
+    assert messages[("good.py", 6)] == "no table 'shop.ordrs'; did you mean 'shop.orders'?"
+    assert messages[("good.py", 9)] == "no column 'statuss'; did you mean 'status'?"
+    assert messages[("good.py", 11)].startswith("NOW() in 'now()' gives another answer at every call")
+    assert messages[("bad.py", 3)].startswith("TypeError: Entity.__init__() got an unexpected keyword argument 'kees'")
+    assert messages[("worse.py", 1)].startswith("is not valid Python")
     (folder / "bad.py").unlink()
     (folder / "worse.py").unlink()
     (folder / "good.py").write_text((folder / "good.py").read_text().replace('"z": "now()"', '"z": "price"'))
     with pytest.raises(DefinitionError) as caught:
         store.plan(folder)
-    found = {(Path(str(problem.file)).name, problem.line): problem.message for problem in caught.value.problems}
-    assert found[("good.py", 9)] == "no column 'statuss'; did you mean 'status'?"
-    assert found[("good.py", 10)] == "'price + status' does not work on these types: price is DOUBLE, status is VARCHAR"
+    messages = {(Path(str(problem.file)).name, problem.line): problem.message for problem in caught.value.problems}
+    assert messages[("good.py", 9)] == "no column 'statuss'; did you mean 'status'?"
+    assert messages[("good.py", 10)] == "'price + status' does not work on these types: price is DOUBLE, status is VARCHAR"
     assert store.views() == []
 
 
@@ -161,9 +161,9 @@ def test_what_is_no_view_or_no_source_is_told_with_its_line(store: FeatureStore,
     )
     with pytest.raises(DefinitionError) as caught:
         store.plan(tmp_path)
-    found = {problem.line: str(problem).partition(": ")[2] for problem in caught.value.problems}
-    assert found[6] == "view 'a', source: is 'orders'; it must be an object of Source"
-    assert found[9] == "service 's', features: 5 is not a view or a selection of one"
+    messages = {problem.line: str(problem).partition(": ")[2] for problem in caught.value.problems}
+    assert messages[6] == "view 'a', source: is 'orders'; it must be an object of Source"
+    assert messages[9] == "service 's', features: 5 is not a view or a selection of one"
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,11 @@ def at_once(settings: Settings, works: list[tuple[Callable[..., None], Any]]) ->
         running.append(processes.Process(target=work, args=arguments))
     for process in running:
         process.start()
-    found = [outcomes.get(timeout=60) for work, argument in works if work is builders.build for _ in argument]
+    results = [outcomes.get(timeout=60) for work, argument in works if work is builders.build for _ in argument]
     for process in running:
         process.join(60)
         assert process.exitcode == 0
-    return sorted(found)
+    return sorted(results)
 
 
 @pytest.mark.slow
@@ -58,15 +58,15 @@ def test_builds_at_once(settings: Settings) -> None:
 def same_and_others(settings: Settings) -> None:
     """The same request is one training set, and others of its name are others."""
     same, others = [("a", 20), ("a", 21)], [("a", 30 + number) for number in range(BUILDERS)]
-    found = at_once(settings, [(builders.build, [*same, other]) for other in others])
-    assert len(found) == BUILDERS * 3
-    assert len(set(found)) == len(same) + BUILDERS, "one id, digest and snapshot for each request"
+    results = at_once(settings, [(builders.build, [*same, other]) for other in others])
+    assert len(results) == BUILDERS * 3
+    assert len(set(results)) == len(same) + BUILDERS, "one id, digest and snapshot for each request"
     with FeatureStore(settings=settings) as store:
         listed = {
             (training_set["rows"], training_set["id"], training_set["digest"], training_set["snapshot_id"])
             for training_set in store.training_sets()
         }
-        assert listed == set(found)
+        assert listed == set(results)
         table = store.catalog.load_table("training_sets.a")
         assert len(table.snapshots()) == len(listed)
         for rows, id, digest, snapshot in listed:
@@ -81,9 +81,9 @@ def same_and_others(settings: Settings) -> None:
 def beside_runs_and_upkeep(settings: Settings) -> None:
     """What it pinned stays, though corrections come and old snapshots go while it is at work."""
     requests = [("beside", 70 + number) for number in range(4)]
-    found = at_once(settings, [(builders.build, requests), (builders.change, len(requests))])
+    results = at_once(settings, [(builders.build, requests), (builders.change, len(requests))])
     with FeatureStore(settings=settings) as store:
-        made = [store.get_training_set(id) for _, id, *_ in found]
+        made = [store.get_training_set(id) for _, id, *_ in results]
         assert len({training_set.snapshots["last_v1"] for training_set in made}) > 1
         store.maintain(older_than=timedelta(0))
-        assert [store.rebuild(training_set.id).digest for training_set in made] == [digest for *_, digest, _ in found]
+        assert [store.rebuild(training_set.id).digest for training_set in made] == [digest for *_, digest, _ in results]

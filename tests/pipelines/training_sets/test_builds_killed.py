@@ -86,12 +86,12 @@ def test_a_build_that_dies_at_any_step(tmp_path: Path, monkeypatch: pytest.Monke
 
 def check_upkeep(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Upkeep leaves young builds alone; of old ones that never came it leaves nothing."""
-    there, held = {entry["id"] for entry in store.training_sets()}, pinning(store)
+    there, pins = {entry["id"] for entry in store.training_sets()}, pinning(store)
     store.maintain(older_than=timedelta(0))
-    assert pinning(store) == held
+    assert pinning(store) == pins
     monkeypatch.setattr(maintain, "GRACE", timedelta(0))
     planned = {entry["note"] for entry in store.maintain(older_than=timedelta(0), dry_run=True)}
-    assert pinning(store) == held
+    assert pinning(store) == pins
     done = {entry["note"] for entry in store.maintain(older_than=timedelta(0))}
     assert done == planned != {None}
     assert pinning(store) == there == {entry["id"] for entry in store.training_sets()}

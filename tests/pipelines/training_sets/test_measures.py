@@ -115,8 +115,8 @@ def test_the_ends_of_the_calendar_have_statistics(session: Session, kind: pa.Dat
     for values in ([first, last], [last, None], [last, datetime(2026, 1, 1, tzinfo=UTC), first], [last, last - timedelta(microseconds=1)]):
         moments = [value for value in values if value is not None]
         column = pa.chunked_array([pa.array([value if cut is None or value is None else value.date() for value in values], kind)])
-        found = measures.in_memory(column)
-        assert found == by_engine(session, column)
+        measured = measures.in_memory(column)
+        assert measured == by_engine(session, column)
         low, high = (ends.get(end, f"{end:%Y-%m-%dT%H:%M:%S.%fZ}")[:cut] for end in (min(moments), max(moments)))
-        assert (found["min"], found["max"]) == (low, high)
-        assert (found["histogram"]["edges"][0], found["histogram"]["edges"][-1]) == (low, high)
+        assert (measured["min"], measured["max"]) == (low, high)
+        assert (measured["histogram"]["edges"][0], measured["histogram"]["edges"][-1]) == (low, high)

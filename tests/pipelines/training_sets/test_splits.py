@@ -55,14 +55,14 @@ def test_equal_keys_are_in_one_part_which_the_formula_tells(store: FeatureStore,
     shares = {"train": 0.7, "valid": 0.1, "test": 0.2}
     made = build(store, shares, by)
     columns = ["id"] if by is None else [by] if isinstance(by, str) else list(by)
-    found = {part: made.split(part).to_arrow().drop_columns("x").to_pylist() for part in shares}
-    assert sum(map(len, found.values())) == ROWS
-    for part, rows in found.items():
+    rows_by_part = {part: made.split(part).to_arrow().drop_columns("x").to_pylist() for part in shares}
+    assert sum(map(len, rows_by_part.values())) == ROWS
+    for part, rows in rows_by_part.items():
         keys = [[None if row[column] is None else str(row[column]) for column in columns] for row in rows]
         assert {expected_part(key, list(shares.items())) for key in keys} <= {part}
         assert made.manifest["split"]["rows"][part] == len(rows)
     if by is None:
-        assert 0.6 < len(found["train"]) / ROWS < 0.8
+        assert 0.6 < len(rows_by_part["train"]) / ROWS < 0.8
 
 
 def test_a_key_stays_in_its_part_when_rows_come(store: FeatureStore) -> None:

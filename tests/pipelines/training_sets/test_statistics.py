@@ -120,8 +120,8 @@ def test_batches_do_not_change_a_profile() -> None:
 
 @pytest.mark.slow
 def test_threads_do_not_change_statistics(tmp_path: Path) -> None:
-    found = []
+    profiles = []
     for threads in (1, 4):
         with open_store(tmp_path / str(threads), threads) as store:
-            found.append(store.training_set("people", spine(), "t", label="y").statistics["columns"])
-    assert found[0] == found[1]
+            profiles.append(store.training_set("people", spine(), "t", label="y").statistics["columns"])
+    assert profiles[0] == profiles[1]

@@ -55,9 +55,9 @@ def numbers(batches: Any) -> list[int]:
 
 @pytest.mark.parametrize("world", [1, 3])
 def test_every_row_comes_exactly_once(made: Any, world: int) -> None:
-    found = [numbers(loader(made.to_torch(rows=64, buffer=500, rank=rank, world=world), 0)) for rank in range(world)]
-    assert all(found)
-    assert sorted(number for rank in found for number in rank) == list(range(ROWS))
+    numbers_by_rank = [numbers(loader(made.to_torch(rows=64, buffer=500, rank=rank, world=world), 0)) for rank in range(world)]
+    assert all(numbers_by_rank)
+    assert sorted(number for rank in numbers_by_rank for number in rank) == list(range(ROWS))
 
 
 def test_four_workers_of_two_ranks_count_every_row(made: Any) -> None:
@@ -107,9 +107,9 @@ def test_seed_and_epoch_decide_the_order(made: Any) -> None:
 
 
 def test_a_part_alone(made: Any) -> None:
-    found = {part: numbers(made.split(part).to_torch(rows=64)) for part in ("train", "test")}
-    assert {part: len(rows) for part, rows in found.items()} == made.manifest["split"]["rows"]
-    assert sorted([*found["train"], *found["test"]]) == list(range(ROWS))
+    numbers_by_part = {part: numbers(made.split(part).to_torch(rows=64)) for part in ("train", "test")}
+    assert {part: len(rows) for part, rows in numbers_by_part.items()} == made.manifest["split"]["rows"]
+    assert sorted([*numbers_by_part["train"], *numbers_by_part["test"]]) == list(range(ROWS))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

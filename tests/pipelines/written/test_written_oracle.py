@@ -28,8 +28,8 @@ class Log:
         self.versions: list[Version] = []
 
     def latest(self, key: int, ft: int, upto: int | None = None) -> Version | None:
-        found = [v for v in self.versions if (v["key"], v["ft"]) == (key, ft) and (upto is None or v["ct"] <= upto)]
-        return max(found, key=lambda v: v["ct"], default=None)
+        versions = [v for v in self.versions if (v["key"], v["ft"]) == (key, ft) and (upto is None or v["ct"] <= upto)]
+        return max(versions, key=lambda v: v["ct"], default=None)
 
     def rows(self, key: int, t: int, upto: int | None) -> list[Version]:
         """The rows of a key at or before t that are not deleted, as known at `upto`."""
