@@ -219,6 +219,7 @@ def test_history_says_what_happened(customers: FeatureStore) -> None:
     assert customers.history("customers") == after
 
 
+@pytest.mark.slow
 def test_writers_at_once_lose_nothing(store: FeatureStore) -> None:
     store.create_table("timed", "id", "at", schema={"id": "long", "at": "timestamp", "x": "long"})
     errors: list[FeatureStoreError] = []
