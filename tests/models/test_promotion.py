@@ -198,12 +198,11 @@ def test_a_commit_of_another_alias_does_not_lose(world: World, monkeypatch: pyte
         ("0.5 < auc <= 1 and not loss > 2", True),
         ("-loss > -champion.loss * 2 / 3 or auc >= 2", False),
         ('metrics["val/auc"] == champion["val/auc"]', True),
-        ("nan > 0 or nan < 0 or nan == nan", False),
     ],
 )
 def test_requirements(text: str, met: bool) -> None:
     metrics = {
-        OWN: {"auc": 0.8, "loss": 1.0, "val/auc": 0.25, "nan": float("nan")},
+        OWN: {"auc": 0.8, "loss": 1.0, "val/auc": 0.25},
         "champion": {"auc": 0.79, "loss": 1.2, "val/auc": 0.25},
     }
     assert parse_requirement(text).holds(metrics) is met
@@ -240,3 +239,34 @@ def test_a_requirement_is_nothing_but_comparisons(text: str) -> None:
 def test_a_division_by_zero_is_said() -> None:
     with pytest.raises(Conflict, match="cannot be computed"):
         parse_requirement("auc / zero > 1").holds({OWN: {"auc": 1.0, "zero": 0.0}})
+
+
+@pytest.mark.parametrize(
+    "text", ["nan > 0", "not (auc < nan)", "auc > 0.5 or nan == nan", "nan != nan", "0 < auc < 2 < nan", "not auc < 1e300*1e300*0"]
+)
+def test_a_comparison_with_nan_is_refused_whatever_surrounds_it(text: str) -> None:
+    with pytest.raises(Conflict, match=r"(nan|1e\+300).*' compares NaN"):
+        parse_requirement(text).holds({OWN: {"auc": 0.8, "nan": float("nan")}})
+
+
+@pytest.mark.parametrize("text", ["not (auc < 0/0)", "auc > 0.5 or auc > 1/0", "auc > 2 and 1/0 > 1"])
+def test_a_division_by_zero_is_refused_whatever_surrounds_it(text: str) -> None:
+    with pytest.raises(Conflict, match="cannot be computed: float division by zero"):
+        parse_requirement(text).holds({OWN: {"auc": 0.8}})
+
+
+def test_a_version_that_has_the_alias_is_checked_all_the_same(world: World) -> None:
+    register(world, "again", 0.7)
+    promote(world, "again", 1)
+    recorded = events(world, "again")
+    with pytest.raises(Conflict, match=r"'champion', which it has already: .* is not met \(auc = 0.7, champion.auc = 0.7\)"):
+        promote(world, "again", 1, require="auc > champion.auc + 0.5")
+    with pytest.raises(Conflict, match="compares NaN"):
+        promote(world, "again", 1, require="not auc < 1e300 * 1e300 - 1e300 * 1e300")
+    same = promote(world, "again", 1, require="auc > 0.5")
+    assert (same.changed, same.before, same.version, same.used) == (False, "1", "1", {"auc": 0.7})
+    assert any("its stored rows have the digest" in text for text in same.verified)
+    assert events(world, "again") == recorded
+    mlflow.MlflowClient().set_model_version_tag("again", "1", "featurestore.training_set", "another")
+    with pytest.raises(Conflict, match=r"which it has already: .*tag"):
+        promote(world, "again", 1)

@@ -180,6 +180,9 @@ def test_wrong_names_types_and_extensions(modelled: Served) -> None:
     assert "did you mean 'basket' or" in error_of(ask(KEYS, {**BASKETS, "name": "baskets"}), 400, "RequestError")["message"]
     error_of(ask(KEYS, {**BASKETS, "datatype": "BYTES", "data": ["x", "y"]}), 422, "TypeMismatch")
     assert "given twice" in error_of(ask(KEYS, KEYS), 422, "RequestError")["message"]
+    twice = [{"name": "prediction"}, {"name": "prediction"}]
+    message = error_of(ask(KEYS, BASKETS, outputs=twice), 422, "RequestError")["message"]
+    assert "outputs[1]: 'prediction' is given twice" in message
     assert "binary" in error_of(ask({**KEYS, "parameters": {"binary_data_size": 16}}, BASKETS), 400, "RequestError")["message"]
     outputs = [{"name": "prediction", "parameters": {"classification": 2}}]
     assert "classification" in error_of(ask(KEYS, BASKETS, outputs=outputs), 400, "RequestError")["message"]

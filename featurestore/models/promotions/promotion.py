@@ -41,7 +41,8 @@ def promote(
 
     The stamp, the files of the model, the training set and the pinned snapshots are verified; with `deep`, the training set is computed
     again. `require` compares metrics of the version, of the holders of aliases, and numbers: "auc > champion.auc + 0.005". Who, when and
-    why is recorded in `registry.models` before the alias is set. A version that has the alias already is not promoted again.
+    why is recorded in `registry.models` before the alias is set. A version that has the alias already is checked all the same, and compared
+    with itself where `require` names the alias; then nothing is recorded.
     Raises: NotFound; RequestError for a model without a stamp or an unreadable requirement; Conflict, with nothing changed, naming all
     that is missing; CommitConflict if another change of the alias came first.
     """
@@ -53,20 +54,20 @@ def promote(
         number = str(check_version(version))
         with read_facts(f"models:/{name}/{number}", runtime) as facts:
             before = _holder(name, alias)
-            if before == number:
-                return change.result(number, before, changed=False)
             _refuse_archived(facts)
             problems, verified = _problems(runtime, facts, check_flag(deep, "deep"))
             used, unmet = _check_requirement(requirement, facts)
             if problems or unmet:
+                already = ", which it has already" if before == number else ""
                 raise Conflict(
-                    f"version {number} of model {name} was not promoted to '{alias}': {'; '.join([*problems, *unmet])}",
+                    f"version {number} of model {name} was not promoted to '{alias}'{already}: {'; '.join([*problems, *unmet])}",
                     model=name,
                     version=number,
                     problems=[*problems, *unmet],
                 )
-            _make(record, change, _event(facts, change, before, used), before)
-    return change.result(number, before, used=used, verified=tuple(verified))
+            if before != number:
+                _make(record, change, _event(facts, change, before, used), before)
+    return change.result(number, before, used=used, verified=tuple(verified), changed=before != number)
 
 
 def demote(

@@ -1,6 +1,7 @@
 """What a promotion requires of metrics, such as `auc > champion.auc + 0.005`: read as a syntax tree, never evaluated as Python."""
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -65,9 +66,9 @@ class Requirement:
         return values
 
     def holds(self, metrics: Metrics) -> bool:
-        """Whether it is true of these metrics; a comparison with NaN is not.
+        """Whether it is true of these metrics.
 
-        Raises: Conflict for a missing metric, or a division by zero.
+        Raises: Conflict for a missing metric, a comparison with NaN, wherever it stands (its `not` would be true), or a division by zero.
         """
         self.values(metrics)
         try:
@@ -156,4 +157,6 @@ def _value(node: ast.expr, metrics: Metrics) -> float:
         return all(results) if isinstance(node.op, ast.And) else any(results)
     assert isinstance(node, ast.Compare)
     numbers = [_value(part, metrics) for part in (node.left, *node.comparators)]
+    if any(map(math.isnan, numbers)):
+        raise Conflict(f"'{ast.unparse(node)}' compares NaN, which is neither less, nor equal, nor greater")
     return all(_COMPARISONS[type(operator)](*pair) for operator, pair in zip(node.ops, pairwise(numbers), strict=True))

@@ -151,11 +151,10 @@ class InferenceBody(Body):
 
     @model_validator(mode="after")
     def _check_rows(self) -> Self:
-        first, seen = self.inputs[0], set[str]()
+        _refuse_repeated(self.inputs, "inputs")
+        _refuse_repeated(self.outputs or (), "outputs")
+        first = self.inputs[0]
         for number, tensor in enumerate(self.inputs):
-            if tensor.name in seen:
-                raise ValueError(f"inputs[{number}]: {tensor.name[:100]!r} is given twice")
-            seen.add(tensor.name)
             if tensor.shape[0] != first.shape[0]:
                 raise ValueError(f"inputs[{number}]: shape {tensor.shape} is of {tensor.shape[0]} rows, and inputs[0] of {first.shape[0]}")
         return self
@@ -174,6 +173,15 @@ class InferenceBody(Body):
         """The rows as dicts."""
         names = [tensor.name for tensor in self.inputs]
         return [dict(zip(names, row, strict=True)) for row in zip(*(tensor.values() for tensor in self.inputs), strict=True)]
+
+
+def _refuse_repeated(tensors: Sequence[Tensor | RequestedOutput], field: str) -> None:
+    """Refuse a name that is given twice. Raises: ValueError naming the place."""
+    seen = set[str]()
+    for number, tensor in enumerate(tensors):
+        if tensor.name in seen:
+            raise ValueError(f"{field}[{number}]: {tensor.name[:100]!r} is given twice")
+        seen.add(tensor.name)
 
 
 def _check_rows(rows: Sequence[Any], field: str) -> None:
