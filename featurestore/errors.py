@@ -84,7 +84,7 @@ class TypeMismatch(RequestError):
 
 
 class ModelError(RequestError):
-    """A model raised an error for the rows that it got, or gave another number of predictions; its own words are in `reason`."""
+    """A model raised an error for the rows that it got, or did not give one prediction for each; its own words are in `reason`."""
 
 
 class TooLarge(RequestError):
@@ -157,6 +157,14 @@ class MissingExtra(FeatureStoreError):
         super().__init__(
             f"{what} needs the package {package}, which is not installed here: pip install {requirement}", package=package, extra=extra
         )
+
+
+def message_of(error: BaseException) -> str:
+    """The message of any exception; of one whose `__str__` fails, which a user's code may raise, that it has none."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - see above
+        return "its message cannot be read"
 
 
 _LONGEST_QUOTE = 300

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from featurestore.engine.watch import Watch, use_watch
-from featurestore.errors import Timeout
+from featurestore.errors import ModelError, Timeout, message_of
 from featurestore.server.bounds import Pool, wait_for
 from featurestore.settings import Settings
 
@@ -51,9 +51,10 @@ class Threads:
             try:
                 result = context.run(function)
             except Exception as raised:  # noqa: BLE001 - a model may raise anything; its caller gets it
-                error = raised
+                # A future refuses a StopIteration.
+                error = _model_error(raised) if isinstance(raised, StopIteration) else raised
             except BaseException as raised:  # noqa: BLE001 - a model that calls exit() must not end the server
-                error = RuntimeError(f"{type(raised).__name__}: {raised}")
+                error = _model_error(raised)
             try:
                 loop.call_soon_threadsafe(self._finish, inbox, done, result, error)
             except RuntimeError:
@@ -69,6 +70,14 @@ class Threads:
             done.set_result(result)
         else:
             done.set_exception(error)
+
+
+def _model_error(raised: BaseException) -> ModelError:
+    """The error of a model that raised what would end a thread, or is not an error at all, such as KeyboardInterrupt."""
+    name = type(raised).__name__
+    error = ModelError(f"the model raised {name}, which no model should raise", reason=f"{name}: {message_of(raised)}")
+    error.__cause__ = raised
+    return error
 
 
 class Predictions:

@@ -66,6 +66,37 @@ def test_messages_of_libraries_and_the_system_are_not_disclosed() -> None:
         assert document_of(error)["error"]["message"] == f"the table x cannot be loaded: {told}; look"
 
 
+@pytest.mark.parametrize(
+    "message, cause, told",
+    [
+        ("the catalog cannot be loaded", "c", "the catalog cannot be loaded"),
+        ("the model raised an error for these rows", "the model", "the model raised an error for these rows"),
+        ("the catalog cannot be loaded: c", "c", "the catalog cannot be loaded: the server's log says why"),
+        ("Redis does not respond (hunter2); check it", "hunter2", "Redis does not respond (the server's log says why); check it"),
+        ("column 'x' hunter2", "hunter2", "column 'x' the server's log says why"),
+        ("no host 'db1.inside': 'db1.inside'.", "db1.inside", "no host 'the server's log says why': 'the server's log says why'."),
+        ("cannot be read: db1\nand more", "db1\n", "cannot be read: the server's log says why\nand more"),
+        ("the view customers: user", "user", "the view customers: the server's log says why"),
+        ("gone: x", " ", "gone: x"),
+    ],
+)
+def test_a_short_message_of_a_library_is_replaced_only_where_it_is_quoted(message: str, cause: str, told: str) -> None:
+    error = errors.NotReady(message)
+    error.__cause__ = ConnectionError(cause)
+    assert document_of(error)["error"]["message"] == told
+    assert document_of(errors.RequestError(message, reason=cause))["error"]["message"] == told
+
+
+def test_a_cause_without_a_readable_message_discloses_nothing() -> None:
+    class Silent(OSError):
+        def __str__(self) -> str:
+            raise ValueError("no message")
+
+    error = errors.NotReady("the catalog is away")
+    error.__cause__ = Silent()
+    assert document_of(error)["error"]["message"] == "the catalog is away"
+
+
 def test_a_missing_package_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     for error, traced in ((errors.MissingExtra("mlflow", "mlflow"), False), (errors.NotReady("the catalog is away"), True)):
         error.__cause__ = ModuleNotFoundError("No module named 'mlflow'", name="mlflow")

@@ -1,5 +1,6 @@
 """Models that never end or raise any exception: their callers get an error, and other requests are not affected."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel  # isort: skip - before anything else imports MLflow
 
 from featurestore import models
+from featurestore.errors import ModelError
+from featurestore.server.predictions import Threads
 from tests import shop
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
@@ -23,6 +26,26 @@ ENDED = threading.Event()
 ENDLESS, RAISING, LEAVING, ODD = 0.0, -1.0, -2.0, -3.0
 """Baskets for which the model never ends, raises, calls exit, and returns a value that is not JSON."""
 SECONDS = 1.0
+
+
+class Silent(Exception):
+    """An exception whose message cannot be read."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no message")
+
+
+RAISED: dict[float, BaseException] = {
+    -10.0: KeyboardInterrupt("secret"),
+    -11.0: asyncio.CancelledError("secret"),
+    -12.0: GeneratorExit("secret"),
+    -13.0: BaseException("secret"),
+    -14.0: StopIteration("secret"),
+    -15.0: Silent("secret"),
+    -16.0: ConnectionError("c"),
+    -17.0: TimeoutError("the model"),
+}
+"""What the model raises for other baskets."""
 
 
 class Unsteady(PythonModel):  # type: ignore[misc]
@@ -37,6 +60,8 @@ class Unsteady(PythonModel):  # type: ignore[misc]
             raise RuntimeError("secret of the model")
         if basket == LEAVING:
             raise SystemExit(1)
+        if basket in RAISED:
+            raise RAISED[basket]
         return [object() if basket == ODD else 1.0] * len(model_input)
 
 
@@ -66,6 +91,34 @@ def test_an_error_of_a_model_is_reported_without_its_message(unsteady: Served, b
     error = error_of(ask(unsteady, basket), 422, "ModelError")
     assert "the model" in error["message"]
     assert "secret" not in error["message"]
+
+
+@pytest.mark.parametrize("basket", RAISED, ids=[type(error).__name__ for error in RAISED.values()])
+def test_whatever_a_model_raises_is_an_error_of_the_model(unsteady: Served, basket: float) -> None:
+    error = error_of(ask(unsteady, basket), 422, "ModelError")
+    assert error["message"] in (
+        "the model raised an error for these rows; check their values, and which values the model accepts",
+        "the model raised KeyboardInterrupt, which no model should raise",
+    )
+    assert ask(unsteady, 1.0).json()["predictions"] == [1.0]
+
+
+def test_what_a_load_raises_reaches_its_caller() -> None:
+    """A future refuses a StopIteration, and KeyboardInterrupt would end the thread."""
+
+    async def run(raised: BaseException) -> Any:
+        def load() -> None:
+            raise raised
+
+        threads = Threads()
+        try:
+            return await asyncio.wait_for(threads.start(load), 10)
+        finally:
+            threads.close()
+
+    for raised in (StopIteration("s"), KeyboardInterrupt("k"), SystemExit(1), Silent()):
+        with pytest.raises(Silent if isinstance(raised, Silent) else ModelError):
+            asyncio.run(run(raised))
 
 
 def test_a_model_that_never_ends_does_not_delay_others(unsteady: Served) -> None:

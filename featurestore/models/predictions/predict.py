@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featurestore.errors import FeatureStoreError, ModelError, OutOfResources
+from featurestore.errors import FeatureStoreError, ModelError, OutOfResources, message_of
 from featurestore.models.frames import inputs
 from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.missing import with_defaults
@@ -36,7 +36,7 @@ def predict_online(
 def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, Any] | None = None) -> Any:
     """Call the native model with `columns`, which has all its inputs by name, and the parameters of its signature.
 
-    Raises: ModelError for any error of the model, with that as its reason; OutOfResources.
+    Raises: ModelError for any error of the model, with that as its reason; OutOfResources; KeyboardInterrupt.
     """
     stamp = native.stamp
     try:
@@ -53,9 +53,12 @@ def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, 
     except FeatureStoreError:
         raise
     except MemoryError as error:
-        raise OutOfResources("the model ran out of memory with these rows; send fewer at once", reason=str(error)) from error
-    except (Exception, SystemExit) as error:  # a model may raise any exception
-        raise ModelError(_explain(stamp, columns, error), reason=f"{type(error).__name__}: {error}") from error
+        raise OutOfResources("the model ran out of memory with these rows; send fewer at once", reason=message_of(error)) from error
+    except KeyboardInterrupt:
+        # Of the user at a terminal. In the threads of a server, where only a model raises it, it becomes a ModelError.
+        raise
+    except BaseException as error:  # a model may raise any exception
+        raise ModelError(_explain(stamp, columns, error), reason=f"{type(error).__name__}: {message_of(error)}") from error
 
 
 def check_count(predictions: Sequence[Any], rows: int) -> Sequence[Any]:

@@ -113,7 +113,7 @@ class Shadows:
         split = tasks[0].split
         try:
             shadows = self._find(split)
-        except Exception as error:  # noqa: BLE001 - nothing of a shadow reaches anybody but the log
+        except BaseException as error:  # noqa: BLE001 - nothing of a shadow reaches anybody but the log
             self._fail(split.model, tasks, error)
             return
         for arm in shadows:
@@ -127,7 +127,7 @@ class Shadows:
             return
         try:
             self._score(arm, tasks)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a model may raise anything
+        except BaseException as error:  # noqa: BLE001 - a model may raise anything
             if len(tasks) == 1:
                 self._fail(tasks[0].split.model, tasks, error)
                 return
