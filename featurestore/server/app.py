@@ -33,7 +33,7 @@ from featurestore.server.job_routes import job_routes
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.large.reader import LargeBodies
-from featurestore.server.load import LoadMiddleware
+from featurestore.server.load import Load, LoadMiddleware
 from featurestore.server.metrics import Metrics, MetricsMiddleware
 from featurestore.server.middleware import Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
 from featurestore.server.models import mlflow_webhooks
@@ -90,11 +90,12 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     open_paths = (*OPEN_PATHS, mlflow_webhooks.PATH)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
+    load = Load(settings.concurrent_requests)
     middleware = [
         Middleware(MetricsMiddleware, metrics=metrics),
         Middleware(AdmissionMiddleware, admission=admission),
         Middleware(ErrorMiddleware),
-        Middleware(LoadMiddleware, limit=settings.concurrent_requests, open_paths=UNLIMITED_PATHS),
+        Middleware(LoadMiddleware, load=load, open_paths=UNLIMITED_PATHS),
         *([Middleware(TokenMiddleware, authorization=authorization, open_paths=open_paths)] if authorization else []),
         Middleware(BodyLimitMiddleware, limit=settings.body_bytes(), upload_limit=settings.upload_bytes()),
         Middleware(CompressionMiddleware, smallest=settings.gzip_bytes()),
@@ -103,7 +104,7 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     engine_routes = _engine_routes(store, jobs)
     _send_to_workers(engine_routes, workers, store.settings)
     reader = open_async_reader(store.settings.online_url())
-    door = Door(settings, admission, authorization)
+    door = Door(settings, admission, authorization, load)
 
     def front(app: ASGIApp) -> ASGIApp:
         return ErrorMiddleware(FastLookups(FastPredictions(app, settings, predictor, metrics, door), store, metrics, door, reader))

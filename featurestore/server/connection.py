@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import re
 import socket
 import struct
 import sys
@@ -20,6 +21,7 @@ from featurestore.settings import Settings
 
 HEAD_BYTES = 64 << 10
 """Most consecutive bytes of a request that are not body: headers, trailers, chunk extensions."""
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 CHECKS = 5
 """How often a connection is checked within the shorter of the two time limits."""
 
@@ -104,11 +106,13 @@ class PatientProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol. Refuses headers that are too long."""
+        """See asyncio.Protocol. Refuses headers that are too long, and ignores a wish for another protocol."""
         if self._refused:
             return
         self._head_bytes += len(data)
         self._received += len(data)
+        if not self._in_body and b"pgrade" in data.lower():
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self._refuse_head()
@@ -224,6 +228,15 @@ class PatientProtocol(HttpToolsProtocol):
 def protocol_of(settings: Settings) -> Any:
     """A factory of `PatientProtocol` with these settings. uvicorn's `http` option is typed as a class, but accepts any callable."""
     return partial(PatientProtocol, patience=Patience(settings.header_seconds, settings.stall_seconds, settings.rate_bytes()))
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The bytes of a request, from its beginning, with other names for the headers `Upgrade`.
+
+    A server may ignore them (RFC 9110, section 7.8), but the parser then takes the body for bytes of the other protocol.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-ignored:", head) + end + body
 
 
 def _unacknowledged_bytes(connection: socket.socket | None) -> int:

@@ -58,7 +58,6 @@ class FastLookups:
         self._app = app
         self._runtime, self._services = store.backend.runtime, store.backend.services
         self._metrics, self._door, self._reader = LookupMetrics(metrics, PATH), door, reader
-        self._reading, self._concurrent = 0, store.settings.concurrent_requests
         self._entities_limit, self._gzip_bytes = store.settings.entities_limit, store.settings.gzip_bytes()
         self._compiled: dict[str, _Compiled] = {}
         self._cache = EntityCache(store.settings.lookup_cache_bytes())
@@ -69,9 +68,10 @@ class FastLookups:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        body = await receive_body(receive)
         service = scope["path"][len(_BEGIN) : -len(_END)]
-        answer = await self._answer(service, body.content, _FULL[scope["query_string"]])
+        with self._door.load:
+            body = await receive_body(receive)
+            answer = await self._answer(service, body.content, _FULL[scope["query_string"]]) if body.whole else None
         if answer is None:
             await self._app(scope, body.again(receive), send)
             return
@@ -86,8 +86,8 @@ class FastLookups:
         path: str = scope["path"]
         if not (path.startswith(_BEGIN) and path.endswith(_END)) or scope["method"] != "POST" or scope["query_string"] not in _FULL:
             return False
-        headers = dict(scope["headers"])
-        return ARROW_HEADER not in headers.get(b"accept", b"").lower() and self._door.admits(scope, headers)
+        accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+        return ARROW_HEADER not in accepted.lower() and self._door.admits(scope)
 
     async def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
         """The answer; None for a request that the ordinary route has to answer."""
@@ -120,16 +120,9 @@ class FastLookups:
         if self._reader is None:
             store = self._runtime.online
             reads = store.read_encoded(kept.missing)
-        # Beyond the limit, the ordinary route refuses: a store that has stopped must not gather requests.
-        elif self._reading >= self._concurrent:
-            return None
         else:
             store = self._reader
-            self._reading += 1
-            try:
-                reads = await store.read_encoded(kept.missing)
-            finally:
-                self._reading -= 1
+            reads = await store.read_encoded(kept.missing)
         if reads.generation != generation:  # The plan may be outdated.
             return None
         with store.decoding():

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.masking import logger_of
 from featurestore.server import request_ids
+from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.error_body import document
 from featurestore.server.errors import response
 from featurestore.server.jobs import memory
@@ -18,6 +19,10 @@ from featurestore.server.logs import printable
 from featurestore.values.humanize import format_size
 
 logger = logger_of(__name__)
+
+
+MOST_DIGITS = 18
+"""Digits of a Content-Length that are read."""
 
 
 class ErrorMiddleware:
@@ -47,7 +52,7 @@ class ErrorMiddleware:
             if started:
                 raise
             message = "the server stopped before this request finished; send it again when the server has restarted"
-            await response(503, document("NotReady", message))(scope, receive, send)
+            await _guarded(response(503, document("NotReady", message)))(scope, receive, send)
         except Exception as failed:
             request_id = request_ids.request_id_of(scope)
             logger.exception("request %s: %s %s failed", request_id, scope["method"], printable(scope["path"]))
@@ -64,7 +69,13 @@ class ErrorMiddleware:
                 status, error_type = 500, "InternalError"
                 message = f"internal error of the server; see its log for request id {request_id}"
             answer = response(status, document(error_type, message, {"request_id": request_id}), {request_ids.HEADER: request_id})
-            await answer(scope, receive, send)
+            await _guarded(answer)(scope, receive, send)
+
+
+def _guarded(answer: Response) -> Response:
+    """The answer with the headers of every response, also where it is sent in front of the middleware that adds them."""
+    answer.raw_headers.extend(RESPONSE_HEADERS)
+    return answer
 
 
 class Authorization:
@@ -129,10 +140,19 @@ class BodyLimitMiddleware:
         await self._app(scope, receive_and_count, send)
 
 
+def content_length(headers: Mapping[bytes, bytes]) -> int | None:
+    """The Content-Length of a request; None if it has none that is a number. More digits than any size has are a very large number."""
+    digits = headers.get(b"content-length", b"")
+    if not digits.isdigit():
+        return None
+    digits = digits.lstrip(b"0") or b"0"
+    return int(digits) if len(digits) <= MOST_DIGITS else 10**MOST_DIGITS
+
+
 def _check_length(headers: Mapping[bytes, bytes], limit: int, setting: str) -> Response | None:
     """The error response if the Content-Length header is over the limit; else None."""
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > limit:
+    length = content_length(headers)
+    if length is not None and length > limit:
         return response(413, document("TooLarge", _too_large(limit, setting), {"limit": limit}), {"Connection": "close"})
     return None
 

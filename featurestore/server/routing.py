@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import Query
@@ -51,23 +51,32 @@ def _route(
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses query parameters that it does not have: a misspelled one would otherwise be ignored."""
+    """A route that refuses query parameters that it does not have, or that are given twice: one of them would otherwise be ignored."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         described = (self.openapi_extra or {}).get("parameters", ())
         self._query = {parameter["name"] for parameter in described if parameter["in"] == "query"}
         self._query |= {parameter.alias for parameter in self.dependant.query_params}
+        # Of these, each value is an entry of the list.
+        self._lists = {parameter.alias for parameter in self.dependant.query_params if _is_list(parameter.field_info.annotation)}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request. Raises: RequestError naming an unknown query parameter."""
-        if scope["query_string"]:
-            for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
-                if name not in self._query:
-                    known = near(name[:PARAMETER_CHARACTERS], self._query) if self._query else "; it has none"
-                    shown = name[:PARAMETER_CHARACTERS]
-                    raise RequestError(f"{scope['method']} {self.path_format} has no query parameter {shown!r}{known}", field=shown)
+        seen: set[str] = set()
+        for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True) if scope["query_string"] else ():
+            shown, route = name[:PARAMETER_CHARACTERS], f"{scope['method']} {self.path_format}"
+            if name not in self._query:
+                known = near(shown, self._query) if self._query else "; it has none"
+                raise RequestError(f"{route} has no query parameter {shown!r}{known}", field=shown)
+            if name in seen and name not in self._lists:
+                raise RequestError(f"{route}: the query parameter {shown!r} is given twice; give it once", field=shown)
+            seen.add(name)
         await super().handle(scope, receive, send)
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(get_origin(part) is list for part in get_args(annotation))
 
 
 class BareRoute(StrictRoute):

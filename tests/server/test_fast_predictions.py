@@ -1,8 +1,13 @@
 """Predictions in front of the framework are answered as on the ordinary route: status, headers, body, metrics and log."""
 
 import json
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pandas as pd
@@ -40,7 +45,21 @@ BODIES: dict[str, Any] = {
     "long": b'{"dataframe_records": [{"customer_id": 1, "basket": 0.1000000000000000055511151231257827}]}',
     "NaN": b'{"dataframe_records": [{"customer_id": 1, "basket": NaN}]}',
 }
-QUERIES = ["", "?version=1", "?version=99", "?alias=champion", "?alias=nobody", "?verison=1", "?version=1&alias=champion", "?version="]
+QUERIES = [
+    "?version=01",
+    "?version=1%0a",
+    "?version=%D9%A1",
+    "?version=1&version=1",
+    "?alias=champion&alias=champion",
+    "",
+    "?version=1",
+    "?version=99",
+    "?alias=champion",
+    "?alias=nobody",
+    "?verison=1",
+    "?version=1&alias=champion",
+    "?version=",
+]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +126,11 @@ def test_versions_and_aliases(spender: Served, answered: list[str], query: str) 
     fast, ordinary = both(spender, PATH + query, BODIES["records"])
     assert_alike(fast, ordinary)
     assert fast.is_success == (query in ("", "?version=1", "?alias=champion"))
-    assert bool(answered) == (query in ("", "?version=1", "?version=99", "?alias=champion", "?alias=nobody"))
+    assert bool(answered) == (query in ("", "?version=1", "?version=01", "?version=99", "?alias=champion", "?alias=nobody"))
+    if "version=" in query and "alias" not in query and query.count("=") == 1:
+        assert fast.status_code == (200 if query == "?version=1" else 404 if query != "?version=" else fast.status_code)
+    if query.count("=") == 2:
+        assert fast.status_code == 400
 
 
 @pytest.mark.parametrize("path", ["/v1/models/nobody/invocations", "/v1/models//invocations", "/v1/models/a/b/invocations"])
@@ -122,6 +145,80 @@ def test_a_request_id_is_kept_and_logged(spender: Served, answered: list[str]) -
     assert [answer.json()["request_id"] for answer in (fast, ordinary)] == ["call-7", "call-7"]
     fast, _ = both(spender, PATH, BODIES["records"], **{"X-Request-Id": "call 7!"})
     assert fast.json()["request_id"] != "call 7!"
+
+
+def exchange(served: Served, head: str, body: bytes, *, leave: bool = False) -> bytes:
+    """The answer to a request that is written byte by byte; with `leave`, the client ends its side of the connection after it."""
+    address = urlsplit(served.url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        connection.sendall(f"POST {head}\r\nConnection: close\r\n\r\n".encode() + body)
+        if leave:
+            connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while part := connection.recv(1 << 16):
+            received += part
+        return received
+
+
+def head_of(served: Served, path: str, *headers: str) -> str:
+    host = urlsplit(served.url).netloc
+    return "\r\n".join([f"{path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json", *headers])
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/services/plain/online", "/v1/plan"])
+def test_a_length_of_thousands_of_digits_is_a_number(spender: Served, answered: list[str], path: str) -> None:
+    body = json.dumps(BODIES["records"]).encode()
+    for zeros, length in ((5000, len(body)), (0, 10**4900)):
+        answer = exchange(spender, head_of(spender, path, f"Content-Length: {'0' * zeros}{_digits(length)}"), body)
+        assert not answer.startswith(b"HTTP/1.1 5"), answer[:300]
+        forged = head_of(spender, path, f"Content-Length: {'0' * zeros}{_digits(length)}").replace("Host: ", "Host: evil.example#")
+        assert exchange(spender, forged, body).startswith(b"HTTP/1.1 4")
+
+
+def _digits(number: int) -> str:
+    """A number of any size as text, for which Python has a limit."""
+    return str(number) if number < 10**100 else "1" + "0" * 4900
+
+
+def test_a_body_that_did_not_arrive_whole_is_not_predicted(spender: Served, answered: list[str]) -> None:
+    body = json.dumps(BODIES["records"]).encode()
+    exchange(spender, head_of(spender, PATH, f"Content-Length: {len(body) + 50}", "X-Request-Id: torn"), body, leave=True)
+    assert answered == []
+
+
+@pytest.mark.parametrize("upgrade", ["Upgrade: h2c", "upgrade:h2c", "UPGRADE : websocket"])
+def test_a_wish_for_another_protocol_is_ignored(spender: Served, answered: list[str], upgrade: str) -> None:
+    body = json.dumps(BODIES["records"]).encode()
+    lines = ("HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA", upgrade, f"Content-Length: {len(body)}")
+    received = exchange(spender, head_of(spender, PATH, *lines).replace("Connection: close", "Connection: Upgrade, HTTP2-Settings"), body)
+    assert received.startswith(b"HTTP/1.1 200"), received[:300]
+    assert b'"predictions":[' in received
+
+
+def test_one_limit_counts_requests_of_all_paths(tmp_path: Path) -> None:
+    lookup = ("/v1/services/plain/online", json.dumps({"entities": [{"customer_id": 1}]}).encode())
+    waiting = [(PATH, json.dumps(BODIES["records"]).encode()), lookup]
+    with ExitStack() as stack:
+        served = stack.enter_context(serve(stack.enter_context(shop.open_shop(tmp_path, concurrent_requests=len(waiting)))))
+        address = urlsplit(served.url)
+        connections = []
+        for path, content in waiting:
+            connection = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=30))
+            connection.sendall(f"POST {head_of(served, path, f'Content-Length: {len(content)}')}\r\n\r\n".encode())
+            connections.append((connection, content))
+        # They hold their places until their bodies are there.
+        deadline = time.monotonic() + 30
+        while served.http.post(lookup[0], content=lookup[1], headers={"content-type": "application/json"}).is_success:
+            assert time.monotonic() < deadline
+        for path, content in waiting:
+            for answer in both(served, path, content):
+                assert (answer.status_code, answer.json()["error"]["type"]) == (503, "Busy")
+        assert served.http.get("/healthz").is_success
+        statuses = []
+        for connection, content in connections:
+            connection.sendall(content)
+            statuses.append(connection.recv(1 << 16).split()[1])
+        assert statuses == [b"404", b"200"]
 
 
 def test_they_are_counted_alike(spender: Served, answered: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Resolve names, versions and aliases of registered models with MLflow."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from featurestore.models.mlflow_access.mlflow_client import (
     translate_mlflow_errors,
 )
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 MOST_NAMED = 100
 """Versions read for a message."""
 
@@ -89,13 +91,17 @@ def resolve_version(name: str, version: int | str | None = None, alias: str | No
 
 
 def _version(client: Any, name: str, version: str) -> str:
-    try:
-        return str(client.get_model_version(name, version).version)
-    except mlflow.exceptions.MlflowException as error:
-        if error.error_code not in ABSENT:
-            raise
-        known = [str(existing.version) for existing in client.search_model_versions(name_filter(name), max_results=MOST_NAMED)]
-        raise NotFound("version", version, known, f"model {name}") from error
+    cause: Exception | None = None
+    # MLflow also takes other spellings of a number, such as 01, which would be other versions in caches and logs.
+    if _NUMBER.fullmatch(version):
+        try:
+            return str(client.get_model_version(name, version).version)
+        except mlflow.exceptions.MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
+            cause = error
+    known = [str(existing.version) for existing in client.search_model_versions(name_filter(name), max_results=MOST_NAMED)]
+    raise NotFound("version", version, known, f"model {name}") from cause
 
 
 def version_in_stage(name: str, stage: str) -> str:

@@ -34,29 +34,24 @@ class FastPredictions:
     def __init__(self, app: ASGIApp, settings: Settings, predictor: Predictor, metrics: Metrics, door: Door) -> None:
         self._app, self._predictor, self._metrics, self._door = app, predictor, metrics, door
         self._entities_limit, self._gzip_bytes = settings.entities_limit, settings.gzip_bytes()
-        self._running, self._limit = 0, settings.concurrent_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         selected = self._select(scope) if scope["type"] == "http" else None
-        # Beyond the limit, the application refuses.
-        if selected is None or self._running >= self._limit:
+        if selected is None:
             await self._app(scope, receive, send)
             return
-        self._running += 1
-        try:
+        with self._door.load:
             began = time.perf_counter()
             body = await receive_body(receive)
             try:
-                invocation = json_body.parse(InvocationBody, body.content)
+                invocation = json_body.parse(InvocationBody, body.content) if body.whole else None
             except RequestValidationError:
                 # The ordinary route meets the same error, and answers with it.
                 invocation = None
             if invocation is not None:
                 await self._answer(selected, invocation, scope, receive, send, began)
                 return
-        finally:
-            self._running -= 1
         await self._app(scope, body.again(receive), send)
 
     def _select(self, scope: Scope) -> Selection | None:
@@ -67,7 +62,7 @@ class FastPredictions:
         name, query = path[len(_BEGIN) : -len(_END)], _QUERY.fullmatch(scope["query_string"])
         if not name or "/" in name or (scope["query_string"] and query is None):
             return None
-        if not self._door.admits(scope, dict(scope["headers"])):
+        if not self._door.admits(scope):
             return None
         return Selection(name) if query is None else Selection(name, **{query[1].decode(): query[2].decode()})
 
