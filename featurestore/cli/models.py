@@ -82,8 +82,9 @@ def _save(
         print_json(done)
         return
     if done.snapshot_id is None:
+        by = "" if done.model is None else f" by {done.model} {done.version or ''}".rstrip()
         why = (
-            f"run {run_id} was written before; to write other predictions, such as those of another version, give another --run-id"
+            f"run {run_id} was written before{by}; to write other predictions, such as those of another version, give another --run-id"
             if done.repeated
             else "the spine has no rows"
         )

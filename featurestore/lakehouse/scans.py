@@ -112,13 +112,14 @@ def read_snapshot(
     return _stream(table, schema, [] if snapshot_id is None else plan_scan(table, snapshot_id, None, schema_id))
 
 
-def read_equal(table: Table, column: str, value: str) -> pa.Table:
-    """The rows of the current snapshot whose text column has this value; files whose bounds exclude it are not read.
+def read_equal(table: Table, column: str, value: str, *, columns: Sequence[str] = ("*",), limit: int | None = None) -> pa.Table:
+    """The rows of the current snapshot whose text column has this value, at most `limit`, with these columns; by default all.
 
-    Raises: NotReady if files cannot be reached.
+    Files whose bounds exclude the value are not read. Raises: NotReady if files cannot be reached.
     """
     with translating_errors(f"reading {table.name}"):
-        return table.iceberg.scan(row_filter=EqualTo(column, value)).to_arrow()  # type: ignore[call-arg, arg-type]
+        scan = table.iceberg.scan(row_filter=EqualTo(column, value), selected_fields=tuple(columns), limit=limit)  # type: ignore[call-arg, arg-type]
+        return scan.to_arrow()
 
 
 def read_changes(

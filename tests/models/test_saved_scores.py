@@ -99,6 +99,34 @@ def test_a_run_is_known_when_its_snapshot_has_expired(world: World, saved: Any) 
     assert written(world, "saved").num_rows == before
 
 
+def test_a_repeated_run_says_who_wrote_it(world: World) -> None:
+    for _ in range(2):
+        models.log_model(world.model, training_set=world.training_set, name="wrote", registered_model_name="wrote")
+    spine = worlds.spine(rows=5)
+
+    def score(version: int, run_id: str, **options: Any) -> Any:
+        return models.score(f"models:/wrote/{version}", spine, save=True, run_id=run_id, store=world.store, **options)
+
+    assert score(1, "r1").version == "1"
+    again = score(2, "r1")
+    assert (again.model, again.version, again.rows, again.repeated) == ("wrote", "1", 0, True)
+
+    # Another process writes the run while this one scores.
+    first: list[Any] = []
+
+    def overtake(progress: Any) -> None:
+        if not first:
+            first.append(score(1, "raced"))
+
+    late = score(2, "raced", progress=overtake)
+    assert first[0].rows == 5
+    assert (late.model, late.version, late.rows, late.repeated) == ("wrote", "1", 0, True)
+
+    world.store.catalog.load_table("inference.wrote").delete("version = '1'")
+    gone = score(2, "r1")
+    assert (gone.model, gone.version, gone.rows, gone.repeated) == (None, None, 0, True)
+
+
 class Moody(PythonModel):  # type: ignore[misc]
     """Raises, or answers with another type, from the second part on."""
 
@@ -163,7 +191,7 @@ def test_the_command_says_what_was_written(world: World, saved: Any, monkeypatch
     done = as_json(*command)
     assert (done["rows"], done["run_id"]) == (20, "by command")
     assert int(done["snapshot_id"]) == tables.load(world.store.catalog, "inference.saved").snapshot_id
-    assert "run by command was written before" in run(*command).stdout
+    assert "run by command was written before by saved 1; to write" in run(*command).stdout
     for more in (["--out", "x.parquet"], ["--url", "http://localhost:1"]):
         assert run(*command, *more).exit_code == 2
     assert run(*command[:4], "--run-id", "x").exit_code == 2

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.errors import ModelError, RequestError
-from featurestore.lakehouse import writes
+from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.table import Table
 from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.values import to_prediction_array, to_records
@@ -44,11 +44,11 @@ class SavedPredictions(Result):
     """Predictions that were written to `table` in the snapshot `snapshot_id`.
 
     `rows` is their number: 0, with no snapshot, if there were no rows, or if the run with this id had been written before, by whichever
-    version and of whichever spine: then `repeated` is True.
+    version and of whichever spine: then `repeated` is True, and `model` and `version` are those that wrote it; None if that was deleted.
     """
 
     table: str
-    model: str
+    model: str | None
     version: str | None
     rows: int
     run_id: str | None
@@ -77,9 +77,8 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
     runtime, scoring = store_access.runtime_of(store), call.scoring
     table = inference.open_table(runtime, inference.inference_table(runtime, scoring.name))
     ids = RequestIds(table.name, scoring.batch)
-    known = (table.name, scoring.name, scoring.version)
     if ids.are_in(table):
-        return SavedPredictions(*known, 0, scoring.batch, time.monotonic() - started, None, repeated=True)
+        return SavedPredictions(table.name, *ids.writer(table), 0, scoring.batch, time.monotonic() - started, None, repeated=True)
     with _open_parts(native.stamp, store, call) as (total, parts):
         rows = _Rows(native, store, call, table, ids, total)
         first = next(rows.batches(parts), None)
@@ -90,7 +89,9 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
             snapshot = writes.append_retrying(table, stream, summary=SUMMARY, once=scoring.batch)
     written = rows.done if snapshot is not None else 0
     repeated = first is not None and snapshot is None
-    return SavedPredictions(*known, written, scoring.batch, time.monotonic() - started, snapshot, repeated)
+    # Another writer of the run was first; its rows are in a later state of the table.
+    writer = ids.writer(tables.load(runtime.catalog, table.name)) if repeated else (scoring.name, scoring.version)
+    return SavedPredictions(table.name, *writer, written, scoring.batch, time.monotonic() - started, snapshot, repeated)
 
 
 class _Rows:

@@ -69,7 +69,15 @@ class RequestIds:
         """Whether a batch with this id is in the table, by its first row; never for a batch without an id."""
         if self._batch is None or table.snapshot_id is None:
             return False
-        return writes.has_batch(table, self._batch) or scans.read_equal(table, "request_id", f"{self._prefix}-0").num_rows > 0
+        return writes.has_batch(table, self._batch) or self._first_row(table).num_rows > 0
+
+    def writer(self, table: Table) -> tuple[str | None, str | None]:
+        """The model and the version that wrote the batch, by its first row; None, None if that was deleted."""
+        rows = self._first_row(table).to_pylist()
+        return (rows[0]["model"], rows[0]["version"]) if rows else (None, None)
+
+    def _first_row(self, table: Table) -> pa.Table:
+        return scans.read_equal(table, "request_id", f"{self._prefix}-0", columns=("model", "version"), limit=1)
 
     def texts(self, first: int, count: int) -> pa.Array:
         """The ids of so many rows, of which the first has the number `first`; those of a file are near one another."""
