@@ -105,9 +105,11 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     _send_to_workers(engine_routes, workers, store.settings)
     reader = open_async_reader(store.settings.online_url())
     door = Door(settings, admission, authorization, load)
+    # Lookups are quick: a server that works on many other requests answers them all the same.
+    lookup_door = Door(settings, admission, authorization, Load(settings.concurrent_requests))
 
     def front(app: ASGIApp) -> ASGIApp:
-        return ErrorMiddleware(FastLookups(FastPredictions(app, settings, predictor, metrics, door), store, metrics, door, reader))
+        return ErrorMiddleware(FastLookups(FastPredictions(app, settings, predictor, metrics, door), store, metrics, lookup_door, reader))
 
     app = Application(
         token=authorization is not None,

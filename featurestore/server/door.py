@@ -16,7 +16,7 @@ from featurestore.settings import Settings
 class Door:
     """Admits requests with a short JSON body of known length. All others are left to the middleware, which answers what is wrong.
 
-    `load` counts the requests that are being answered, together with those of the application.
+    `load` counts the requests that are being answered; beyond its limit, requests are left to the middleware as well.
     """
 
     def __init__(self, settings: Settings, admission: Admission, authorization: Authorization | None, load: Load) -> None:

@@ -195,30 +195,31 @@ def test_a_wish_for_another_protocol_is_ignored(spender: Served, answered: list[
     assert b'"predictions":[' in received
 
 
-def test_one_limit_counts_requests_of_all_paths(tmp_path: Path) -> None:
-    lookup = ("/v1/services/plain/online", json.dumps({"entities": [{"customer_id": 1}]}).encode())
-    waiting = [(PATH, json.dumps(BODIES["records"]).encode()), lookup]
+def test_one_limit_counts_predictions_of_both_paths_and_other_requests(tmp_path: Path) -> None:
+    content = json.dumps(BODIES["records"]).encode()
+    limits = {"concurrent_requests": 2}
     with ExitStack() as stack:
-        served = stack.enter_context(serve(stack.enter_context(shop.open_shop(tmp_path, concurrent_requests=len(waiting)))))
+        served = stack.enter_context(serve(stack.enter_context(shop.open_shop(tmp_path, **limits))))
         address = urlsplit(served.url)
         connections = []
-        for path, content in waiting:
+        for content_type in ("application/json", "application/json; charset=utf-8"):
             connection = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=30))
-            connection.sendall(f"POST {head_of(served, path, f'Content-Length: {len(content)}')}\r\n\r\n".encode())
-            connections.append((connection, content))
+            head = head_of(served, PATH, f"Content-Length: {len(content)}").replace("application/json", content_type)
+            connection.sendall(f"POST {head}\r\n\r\n".encode())
+            connections.append(connection)
         # They hold their places until their bodies are there.
         deadline = time.monotonic() + 30
-        while served.http.post(lookup[0], content=lookup[1], headers={"content-type": "application/json"}).is_success:
+        while served.http.get("/v1/entities").is_success:
             assert time.monotonic() < deadline
-        for path, content in waiting:
-            for answer in both(served, path, content):
-                assert (answer.status_code, answer.json()["error"]["type"]) == (503, "Busy")
+        for answer in both(served, PATH, content):
+            assert (answer.status_code, answer.json()["error"]["type"]) == (503, "Busy")
         assert served.http.get("/healthz").is_success
+        assert served.http.post("/v1/services/plain/online", json={"entities": [{"customer_id": 1}]}).is_success
         statuses = []
-        for connection, content in connections:
+        for connection in connections:
             connection.sendall(content)
             statuses.append(connection.recv(1 << 16).split()[1])
-        assert statuses == [b"404", b"200"]
+        assert statuses == [b"404", b"404"]
 
 
 def test_they_are_counted_alike(spender: Served, answered: list[str]) -> None:
