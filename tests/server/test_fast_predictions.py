@@ -201,6 +201,8 @@ def test_one_limit_counts_predictions_of_both_paths_and_other_requests(tmp_path:
     with ExitStack() as stack:
         served = stack.enter_context(serve(stack.enter_context(shop.open_shop(tmp_path, **limits))))
         address = urlsplit(served.url)
+        lookup = {"entities": [{"customer_id": 1}]}
+        assert served.http.post("/v1/services/plain/online", json=lookup).is_success
         connections = []
         for content_type in ("application/json", "application/json; charset=utf-8"):
             connection = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=30))
@@ -214,7 +216,7 @@ def test_one_limit_counts_predictions_of_both_paths_and_other_requests(tmp_path:
         for answer in both(served, PATH, content):
             assert (answer.status_code, answer.json()["error"]["type"]) == (503, "Busy")
         assert served.http.get("/healthz").is_success
-        assert served.http.post("/v1/services/plain/online", json={"entities": [{"customer_id": 1}]}).is_success
+        assert served.http.post("/v1/services/plain/online", json=lookup).is_success
         statuses = []
         for connection in connections:
             connection.sendall(content)
