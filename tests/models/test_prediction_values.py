@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.models.vendor import VENDOR_WARNINGS  # isort: skip - before anything else imports it
-from featurestore.models.frames.values import to_prediction_array, to_predictions
+from featurestore.models.frames.outputs import to_prediction_array, to_predictions
 
 pytestmark = VENDOR_WARNINGS
 

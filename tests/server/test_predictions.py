@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -46,6 +47,16 @@ RAISED: dict[float, BaseException] = {
     -17.0: TimeoutError("the model"),
 }
 """What the model raises for other baskets."""
+RETURNED: dict[float, tuple[Any, list[Any] | None]] = {
+    -20.0: ([pd.NaT], [None]),
+    -21.0: (np.array([2**63], np.uint64), [2**63]),
+    -22.0: ({"a": [1]}, [1]),
+    -23.0: ([2**64], None),
+    -24.0: (None, None),
+    -25.0: (1.5, None),
+    -26.0: ({"a": 1}, None),
+}
+"""What it returns for others, and the predictions in the answer; None: an error."""
 
 
 class Unsteady(PythonModel):  # type: ignore[misc]
@@ -62,6 +73,8 @@ class Unsteady(PythonModel):  # type: ignore[misc]
             raise SystemExit(1)
         if basket in RAISED:
             raise RAISED[basket]
+        if basket in RETURNED:
+            return RETURNED[basket][0]
         return [object() if basket == ODD else 1.0] * len(model_input)
 
 
@@ -101,6 +114,15 @@ def test_whatever_a_model_raises_is_an_error_of_the_model(unsteady: Served, bask
         "the model raised KeyboardInterrupt, which no model should raise",
     )
     assert ask(unsteady, 1.0).json()["predictions"] == [1.0]
+
+
+@pytest.mark.parametrize("basket", RETURNED)
+def test_what_a_model_returns_is_one_prediction_for_each_row(unsteady: Served, basket: float) -> None:
+    expected = RETURNED[basket][1]
+    if expected is None:
+        assert "its predict must return one prediction for each row" in error_of(ask(unsteady, basket), 422, "ModelError")["message"]
+    else:
+        assert ask(unsteady, basket).json()["predictions"] == expected
 
 
 def test_what_a_load_raises_reaches_its_caller() -> None:

@@ -16,7 +16,8 @@ from featurestore.errors import Conflict, FeatureStoreError, MissingExtra, NotFo
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.table import Table
 from featurestore.models.frames.inputs import Values
-from featurestore.models.frames.values import sql_types_of, to_arrow, to_list, to_predictions
+from featurestore.models.frames.outputs import check_count, to_column_or_json, to_predictions
+from featurestore.models.frames.values import sql_types_of, to_arrow, to_list
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
@@ -85,12 +86,12 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
         hidden = _stale_views(stamp, row, logged)
         read = joined.columns if not hidden else _without_views(store, stamp, joined.columns, hidden, sent)
         params = native.check_params(json.loads(row.get("parameters") or "{}"))
-        prediction = to_predictions(predict.predict(native, read, params))[0]
+        [prediction] = check_count(to_predictions(predict.predict(native, read, params)), 1)
     except FeatureStoreError as error:
         return _result(table, row, rows, inputs, [], None, [f"it cannot be computed again: {error.message}"])
     again = {name: to_list(read[name])[0] for name in stamp.features}
     replayed = [_compare(name, logged[name], again[name], name in row["overridden"]) for name in stamp.features]
-    predicted = inference.plain_values(pa.array([prediction]))
+    predicted = inference.plain_values(to_column_or_json([prediction]))
     column = inference.column_of(inference.PREDICTION, predicted.type, known)
     result = _compare("prediction", row.get(column), predicted.to_pylist()[0])
     return _result(table, row, rows, inputs, replayed, result, list(_reasons(replayed, result)), tuple(_notes(row, hidden)))

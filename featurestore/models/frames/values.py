@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -35,29 +34,6 @@ def sql_types_of(plan: ServicePlan) -> dict[str, str]:
     keys = {column: sql_type for use in plan.uses for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)}
     features = {name: sql_type for use in plan.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
     return {**keys, **dict(plan.request), **features}
-
-
-def to_predictions(result: Any) -> list[Any]:
-    """A model's result as a list with a Python value for each row; several values per row are a list or dict."""
-    if isinstance(result, pd.DataFrame):
-        return to_predictions(result.iloc[:, 0]) if result.shape[1] == 1 else result.to_dict("records")
-    if getattr(result, "ndim", 1) == 2 and result.shape[1] == 1:
-        result = result[:, 0]
-    values = result.tolist() if hasattr(result, "tolist") else list(result)
-    return values if isinstance(values, list) else [values]
-
-
-def to_prediction_array(result: Any) -> pa.Array:
-    """A model's result as Arrow: the array of `to_predictions`, without making a Python value of each number of a numpy array."""
-    if isinstance(result, np.ndarray) and result.dtype.kind in "fiub" and result.ndim in (1, 2):
-        # As Python's numbers have them.
-        kinds: dict[str, Any] = {"f": np.float64, "b": np.bool_}
-        numbers: np.ndarray[Any, Any] = result.astype(kinds.get(result.dtype.kind, np.int64))
-        values = pa.array(numbers.ravel())
-        if result.ndim == 1 or result.shape[1] == 1:
-            return values
-        return pa.ListArray.from_arrays(pa.array(np.arange(len(result) + 1, dtype=np.int32) * result.shape[1]), values)
-    return pa.array(to_predictions(result))
 
 
 def to_arrow(values: Values, sql_type: str | None) -> pa.Array | pa.ChunkedArray:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from featurestore.models.frames.outputs import to_column_or_json
 from featurestore.models.predictions.inference import MOMENT, PREDICTION, LoggedModel, PredictionRows, facts_of, plain_values, repeat_value
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import json_encoding
@@ -97,20 +98,13 @@ def to_rows(model: LoggedModel, pins: str, entries: Sequence[Entry]) -> Predicti
         name: plain_values(_column(column, sql_type, name))
         for (name, _), column, sql_type in zip(model.columns, columns, types, strict=True)
     }
-    predictions = plain_values(_predictions([value for entry in entries for value in entry.predictions]))
+    predictions = plain_values(to_column_or_json([value for entry in entries for value in entry.predictions]))
     return PredictionRows(facts, {**values, PREDICTION: predictions})
 
 
 def kind_of(entry: Entry) -> tuple[Any, ...]:
     """What entries must have in common to be converted together: the types of derived features and of predictions."""
     return tuple(entry.derived_types.items()), tuple(dict.fromkeys(type(value) for value in entry.predictions))
-
-
-def _predictions(values: Sequence[Any]) -> pa.Array:
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError):
-        return pa.array([json.dumps(value, default=str) for value in values], pa.string())
 
 
 def _column(values: Sequence[Any], sql_type: str | None, name: str) -> pa.Array:

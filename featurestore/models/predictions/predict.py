@@ -61,16 +61,6 @@ def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, 
         raise ModelError(_explain(stamp, columns, error), reason=f"{type(error).__name__}: {message_of(error)}") from error
 
 
-def check_count(predictions: Sequence[Any], rows: int) -> Sequence[Any]:
-    """The predictions. Raises: ModelError if there is not one for each row."""
-    if len(predictions) != rows:
-        raise ModelError(
-            f"the model gave {len(predictions)} predictions for {rows} rows; its predict must return one for each, in order, such as a list"
-            " or a frame with a row for each"
-        )
-    return predictions
-
-
 def _explain(stamp: Stamp, columns: Mapping[str, Values], error: BaseException) -> str:
     """What to do about an error of the model, without its own words, which may hold anything."""
     names = [column.name for column in stamp.inputs]

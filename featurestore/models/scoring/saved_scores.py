@@ -15,7 +15,8 @@ from featurestore.errors import ModelError, RequestError
 from featurestore.lakehouse import tables, writes
 from featurestore.lakehouse.table import Table
 from featurestore.models.frames.inputs import Values
-from featurestore.models.frames.values import to_prediction_array, to_records
+from featurestore.models.frames.outputs import check_count, to_prediction_array
+from featurestore.models.frames.values import to_records
 from featurestore.models.predictions import features, inference, predict
 from featurestore.models.predictions.features import FeatureRows, SentFeatures
 from featurestore.models.predictions.inference import PREDICTION, PredictionRows
@@ -132,7 +133,7 @@ class _Rows:
         native, count = self._native, len(next(iter(part.columns.values())))
         features.check_missing(native.stamp, self._call.missing or native.stamp.missing, part.columns, frame_of(SPINE, self.done))
         predictions = to_prediction_array(predict.predict(native, part.columns, self._call.scoring.params))
-        predict.check_count(predictions, count)
+        check_count(predictions, count)
         array = pa.chunked_array([predictions])
         if self._prediction_type is None:
             self._prediction_type = array.type

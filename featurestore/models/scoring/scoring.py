@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError
-from featurestore.models.frames.values import sql_types_of, to_arrow, to_prediction_array, to_records
+from featurestore.models.frames.outputs import check_count, to_prediction_array
+from featurestore.models.frames.values import sql_types_of, to_arrow, to_records
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
@@ -143,7 +144,7 @@ def _score(
     looked_up = _online(store, stamp, without_features, sent) if at == ONLINE else _as_of(store, stamp, without_features, sent, at)
     features.check_missing(stamp, missing or stamp.missing, looked_up.columns)
     predictions = to_prediction_array(predict.predict(native, looked_up.columns, params) if rows.num_rows else [])
-    predict.check_count(predictions, rows.num_rows)
+    check_count(predictions, rows.num_rows)
     sql_types = sql_types_of(stamp.plan)
     columns: dict[str, Any] = dict(zip(without_features.schema.names, without_features.columns, strict=True))
     columns.update({name: to_arrow(looked_up.columns[name], sql_types.get(name)) for name in stamp.features})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import RequestError, near
-from featurestore.models.frames.values import to_predictions
+from featurestore.models.frames.outputs import check_count, to_predictions
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
 from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
@@ -77,7 +77,7 @@ class LoadedModel:
         complete = self._native.check_params(params, places.params)
         answer, looked_up = predict.predict_online(self._native, self._store, records, params=complete, places=places)
         predictions = to_predictions(answer)
-        predict.check_count(predictions, len(records))
+        check_count(predictions, len(records))
         status: dict[str, list[str | None]] = {label: list(states) for label, states in looked_up.status.items()}
         through = {table: None if at is None else times.moment(at) for table, at in looked_up.watermarks.items()}
         prediction = Prediction(
