@@ -29,6 +29,22 @@ print(rows.num_rows, rows.schema.names[0], source.name)
 """
 
 
+ORDERS = (
+    "from featurestore import models; models.log_model; import mlflow",
+    "import mlflow",
+    "import featurestore.models.datasets.dataset_source",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ORDERS)
+def test_mlflow_has_the_constructor_whatever_is_imported_first(first: str) -> None:
+    code = f"{first}; import mlflow; mlflow.data.load_iceberg"
+    command = [sys.executable, "-W", "error::UserWarning:mlflow.data", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def dataset_of(run_id: str) -> Any:
     return mlflow.get_run(run_id).inputs.dataset_inputs[0].dataset
 

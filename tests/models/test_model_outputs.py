@@ -130,7 +130,8 @@ class Odd(PythonModel):  # type: ignore[misc]
         basket = int(model_input["basket"].iloc[0])
         if basket == INTERRUPTED:
             raise KeyboardInterrupt
-        return {**WRONG, **{name: make for name, (make, _) in READ.items()}}[NAMES[basket]]()
+        predictions: list[Any] = {**WRONG, **{name: make for name, (make, _) in READ.items()}}[NAMES[basket]]()
+        return predictions
 
 
 NAMES = [*WRONG, *READ]

@@ -74,7 +74,8 @@ class Unsteady(PythonModel):  # type: ignore[misc]
         if basket in RAISED:
             raise RAISED[basket]
         if basket in RETURNED:
-            return RETURNED[basket][0]
+            predictions: list[Any] = RETURNED[basket][0]
+            return predictions
         return [object() if basket == ODD else 1.0] * len(model_input)
 
 
