@@ -195,7 +195,7 @@ class Store(Protocol):
     def explain_retention(self) -> list[RetainedSnapshot]:
         """Every snapshot of every table, with what keeps it alive."""
 
-    def replay(self, request_id: str, row: int | None = None) -> Replay:
+    def replay(self, request_id: str, row: int | None = None, model: str | None = None, at: datetime | str | None = None) -> Replay:
         """Compute a logged prediction again, and compare it with the log."""
 
     def traffic(self, name: str) -> Traffic:

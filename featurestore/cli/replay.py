@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("request_id")
 @click.option("--row", type=click.IntRange(min=0), help="Number of the record in its request, from 0; default: the first.")
+@click.option("--model", metavar="NAME", help="The model that predicted, if requests that differ have the id.")
+@click.option("--at", metavar="TIME", help="When it predicted (predicted_at or as_of of the row), if requests that differ have the id.")
 @context.store_options
-def replay(request_id: str, row: int | None) -> None:
+def replay(request_id: str, row: int | None, model: str | None, at: str | None) -> None:
     """Compute a logged prediction again, and compare.
 
     The features are joined as of the time of the prediction, at the snapshots that its row in inference.<model> names, and the
     same version predicts. REQUEST_ID is the column request_id of that row. Status 1 if anything differs, with the reason.
     """
     with context.store() as store:
-        result = store.replay(request_id, row)
+        result = store.replay(request_id, row, model, at)
     if context.as_json():
         print_json(result)
     else:
@@ -40,6 +42,7 @@ def _show(result: "Replay") -> None:
             "model": escape(
                 f"{result.model}{version}{'' if result.arm is None else f' @{result.arm}'}{' (shadow)' if result.shadow else ''}"
             ),
+            "predicted at": f"{result.predicted_at:%Y-%m-%d %H:%M:%S.%f}Z",
             "row": f"{result.row} of a request with {result.rows}",
             "keys": escape(", ".join(f"{name}={value}" for name, value in result.keys.items())),
             "features as of": f"{result.as_of:%Y-%m-%d %H:%M:%S.%f}Z",

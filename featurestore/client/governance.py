@@ -19,7 +19,7 @@ from featurestore.pipelines.lineage.traffic_result import Traffic
 from featurestore.pipelines.maintenance.retention import RetainedSnapshot
 from featurestore.records import authors
 from featurestore.records.traffic_split import PLACES, check_shadow, check_weights
-from featurestore.values import frames
+from featurestore.values import frames, times
 from featurestore.values.arguments import check_flag, check_name, check_row, check_text, check_version, naming
 
 
@@ -37,9 +37,14 @@ class Governance:
         """Every snapshot of every table of the store, with what keeps it alive."""
         return self._calls.get_results(RetainedSnapshot, "/v1/retention")
 
-    def replay(self, request_id: str, row: int | None = None) -> Exchange[Replay]:
+    def replay(
+        self, request_id: str, row: int | None = None, model: str | None = None, at: datetime | str | None = None
+    ) -> Exchange[Replay]:
         """Compute a logged prediction again on the server, and compare it with the log."""
-        selected: dict[str, Any] = {} if row is None else {"row": check_row(row)}
+        # A time is read here: an address cannot hold a text of any length.
+        moment = None if at is None else times.text(times.parse(at, "at"))
+        named = {"row": check_row(row), "model": _optional(model, "model"), "at": moment}
+        selected: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         path = f"/v1/predictions/{_part(request_id, 'request_id')}/replay"
         return self._calls.read_result(Replay, get(path, unlimited=True, **selected))
 

@@ -75,9 +75,18 @@ class Governance:
             ),
         ]
 
-    def replay_prediction(self, request_id: str, row: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None) -> dict[str, Any]:
-        """Compute a logged prediction again, from the snapshots and the time that its row names; `why` says what differs, and why."""
-        return self._store.replay(request_id, row).to_dict()
+    def replay_prediction(
+        self,
+        request_id: str,
+        row: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+        model: Selector | None = None,
+        at: Selector | None = None,
+    ) -> dict[str, Any]:
+        """Compute a logged prediction again, from the snapshots and the time that its row names; `why` says what differs, and why.
+
+        409 lists the requests that have this id, if they differ: `model` and `at`, the time of the prediction, say which.
+        """
+        return self._store.replay(request_id, row, model, at).to_dict()
 
     def explain_retention(self) -> list[dict[str, Any]]:
         """Every snapshot of every table of the store, oldest first, with what keeps it alive; empty for one that expires in time."""

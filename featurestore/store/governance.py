@@ -10,6 +10,7 @@ from featurestore import verbs
 from featurestore.backend import is_model_uri
 from featurestore.records import authors
 from featurestore.store.connections import Connections
+from featurestore.values import times
 from featurestore.values.arguments import check_flag, check_name, check_row
 
 if TYPE_CHECKING:
@@ -30,16 +31,23 @@ class Governance(Connections):
         """
         return verbs.explain_retention(self._runtime)
 
-    def replay(self, request_id: str, row: int | None = None) -> Replay:
+    def replay(self, request_id: str, row: int | None = None, model: str | None = None, at: datetime | str | None = None) -> Replay:
         """Compute a logged prediction again, from the snapshots and the time that its row names, and compare it with the log bit for bit.
 
-        `row` is the number of the record in its request; None: the first. `why` of the result says what differs, and why. Raises:
-        NotFound for an unknown request id or row.
+        `row` is the number of the record in its request; None: the first. Clients may use a request id again: of requests that are the
+        same, the newest is replayed, and of those that differ the one of `model` and `at`, the `predicted_at` or `as_of` of its rows. `why`
+        of the result says what differs, and why. Raises: NotFound for an unknown request id or row; Conflict listing requests that differ.
         """
         # As in `audit`.
         from featurestore.models.audits.replay import replay_prediction  # noqa: PLC0415
 
-        return replay_prediction(cast("FeatureStore", self), check_name(request_id, "request_id"), check_row(row))
+        return replay_prediction(
+            cast("FeatureStore", self),
+            check_name(request_id, "request_id"),
+            check_row(row),
+            None if model is None else check_name(model, "model"),
+            None if at is None else times.parse(at, "at"),
+        )
 
     def traffic(self, name: str) -> Traffic:
         """How the requests to a registered model are split among aliases, with all periods before.

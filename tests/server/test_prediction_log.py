@@ -23,6 +23,7 @@ from sklearn.tree import DecisionTreeRegressor
 from tests.models.vendor import VENDOR_WARNINGS, mlflow  # isort: skip - before anything else imports MLflow
 
 from featurestore import FeatureStore, Settings, connect, models
+from featurestore.errors import Conflict
 from featurestore.models import LoadedModel
 from featurestore.models.prediction_log.log import PredictionLog, flush_file
 from tests import shop
@@ -173,3 +174,35 @@ def test_an_answer_is_replayed_over_http_as_soon_as_it_is_there(home: Path) -> N
             assert (again.equal, again.why, again.notes) == (True, (), ())
         unknown = http.get("/v1/predictions/replayed/replay", params={"row": 2})
         assert (unknown.status_code, "no row '2' in the prediction replayed" in unknown.text) == (404, True)
+        ask(http, "", "replayed", 3)
+        refused = http.get("/v1/predictions/replayed/replay")
+        assert (refused.status_code, "2 different requests have the id replayed" in refused.text) == (409, True)
+        first = {"row": 1, "model": "spender", "at": body["predicted_at"]}
+        chosen = http.get("/v1/predictions/replayed/replay", params=first).raise_for_status().json()
+        assert (chosen["predicted_at"], chosen["rows"], chosen["equal"]) == (body["predicted_at"], 2, True)
+        with connect(url) as remote:
+            assert remote.replay("replayed", 1, "spender", again.predicted_at).rows == 2
+            with pytest.raises(Conflict, match="say which by its model= and at="):
+                remote.replay("replayed", model="spender")
+
+
+def test_all_rows_of_a_split_request_are_replayed_as_one(home: Path) -> None:
+    settings = Settings(**settings_of(home, prediction_log_seconds=3600))
+    with FeatureStore(settings=settings) as store:
+        made = store.training_set("churn", shop.spine(), timestamp="asked_at", label="churned")
+        rows = pd.DataFrame({"orders_7d": [2.0, 0.0, np.nan], "spend_30d": [80.0, 0.0, np.nan], "basket": [1.0, 1.0, 1.0]})
+        tree = DecisionTreeRegressor().fit(rows, [7.0, 7.0, 7.0])
+        models.log_model(tree, training_set=made, registered_model_name="spender", store=store, pip_requirements=["scikit-learn"])
+        models.set_alias("spender", "challenger", 2, store=store, approver="test")
+        store.set_traffic("spender", {"champion": 50, "challenger": 50}, approver="test")
+        with shop.serving(store) as url, httpx.Client(base_url=url, timeout=60) as http:
+            records = [{"customer_id": number, "basket": 40.0} for number in range(20)]
+            # The second is a client's retry.
+            for _ in range(2):
+                answer = http.post(PATH, json={"dataframe_records": records}, headers={"X-Request-Id": "shared"}).raise_for_status().json()
+            assert set(answer["arms"]) == {"champion", "challenger"}
+            replayed = [store.replay("shared", number) for number in range(20)]
+    assert [again.arm for again in replayed] == answer["arms"]
+    assert [again.prediction.logged for again in replayed] == answer["predictions"]
+    assert {(again.rows, again.equal) for again in replayed} == {(20, True)}
+    assert len({again.predicted_at for again in replayed}) == 1

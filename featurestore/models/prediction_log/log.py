@@ -81,19 +81,27 @@ class PredictionLog:
         return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) < self._fraction * 2**64
 
     def record(
-        self, finished: "Finished", request_id: str, *, arm: str | None = None, shadow: bool = False, rows: Sequence[int] | None = None
+        self,
+        finished: "Finished",
+        request_id: str,
+        *,
+        arm: str | None = None,
+        shadow: bool = False,
+        rows: Sequence[int] | None = None,
+        predicted_at: int | None = None,
     ) -> None:
         """Log a prediction, if its request is sampled; with a spool in a file it is there when this returns.
 
         `arm` is the alias that was chosen, `shadow` whether the prediction is not answered. `rows` are the numbers of its rows in the
-        request; None: all of them, in order. What does not fit is counted, and not logged.
+        request; None: all of them, in order. `predicted_at`, in microseconds, is the same for all parts of a request that are answered,
+        which are known by it; None: now. What does not fit is counted, and not logged.
         """
         count = len(finished.prediction.predictions)
         if not count or not self.is_sampled(request_id):
             return
         try:
             spool = self._spool or self._open()
-            now = time.time_ns() // 1000
+            now = time.time_ns() // 1000 if predicted_at is None else predicted_at
             body = entries.encode(self._entry(spool, finished, request_id, arm, shadow, rows, now))
             spool.put(self._table_of(finished.model.name), now, count, body)
         except (sqlite3.Error, FeatureStoreError, OSError, OverflowError, TypeError, ValueError) as error:

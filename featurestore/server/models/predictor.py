@@ -27,6 +27,7 @@ from featurestore.server.requests.body import Record
 from featurestore.server.requests.predictions import NamesOf
 from featurestore.server.watcher import Watcher
 from featurestore.store import FeatureStore
+from featurestore.values import times
 from featurestore.values.row_places import RowPlaces
 
 if TYPE_CHECKING:
@@ -221,13 +222,24 @@ class Predictor:
         prediction = split_prediction.predict_split(split, assigned, rows, predict)
         content = _encode(prediction, question)
         # All or nothing: what is not answered is not logged.
+        predicted_at = times.now()
         for finished, alias, numbers in parts:
-            self._record(finished, question, alias, numbers)
+            self._record(finished, question, alias, numbers, predicted_at)
         return content, prediction.arms or ()
 
-    def _record(self, finished: "Finished", question: Question, alias: str | None, numbers: list[int] | None = None) -> None:
-        """Log a prediction that is answered, and count its lookups; `numbers` are those of its rows in the request, None: all."""
-        self._prediction_log.record(finished, question.request_id, arm=alias, rows=numbers)
+    def _record(
+        self,
+        finished: "Finished",
+        question: Question,
+        alias: str | None,
+        numbers: list[int] | None = None,
+        predicted_at: int | None = None,
+    ) -> None:
+        """Log a prediction that is answered, and count its lookups.
+
+        `numbers` are those of its rows in the request, None: all; `predicted_at` is the time of all parts of the request, None: now.
+        """
+        self._prediction_log.record(finished, question.request_id, arm=alias, rows=numbers, predicted_at=predicted_at)
         self._metrics.count_rows(finished.model.stamp.plan.service, count_statuses(finished.prediction.status))
 
     def _forget_aliases(self, name: str) -> None:
