@@ -1,6 +1,7 @@
 """What a model returns, as one prediction for each row: Python values for answers, Arrow for batch scoring."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -9,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from featurestore.errors import ModelError, message_of
@@ -86,7 +86,8 @@ def check_count(predictions: Sequence[Any], rows: int) -> Sequence[Any]:
 def _to_values(result: Any) -> list[Any]:
     if isinstance(result, np.ndarray):
         return _array_values(result)
-    if isinstance(result, pd.DataFrame):
+    pandas = _pandas()
+    if pandas is not None and isinstance(result, pandas.DataFrame):
         return _rows_of([(str(name), result.iloc[:, place].tolist()) for place, name in enumerate(result.columns)])
     if isinstance(result, pa.Table | pa.RecordBatch):
         return _rows_of([(name, column.to_pylist()) for name, column in zip(result.schema.names, result.columns, strict=True)])
@@ -108,6 +109,11 @@ def _to_values(result: Any) -> list[Any]:
     if len(shape) == 2 and shape[1] == 1:
         listed = [value[0] for value in listed]
     return [value if type(value) in _UNCHANGED else _to_plain(value) for value in listed]
+
+
+def _pandas() -> Any:
+    """The package pandas; None where nothing has imported it, so that no value is one of its own. Servers without models do without it."""
+    return sys.modules.get("pandas")
 
 
 def _is_column(value: Any) -> bool:
@@ -149,7 +155,8 @@ def _to_plain(value: Any) -> Any:
     """A value of Python itself. Raises: ModelError for one that has no place in an answer."""
     if type(value) in _UNCHANGED:
         return value
-    if value is pd.NaT or value is pd.NA:
+    pandas = _pandas()
+    if pandas is not None and (value is pandas.NaT or value is pandas.NA):
         return None
     if isinstance(value, Enum):
         return _to_plain(value.value)
@@ -163,8 +170,8 @@ def _to_plain(value: Any) -> Any:
         if not _SMALLEST <= value <= _LARGEST:
             raise _wrong_result("an integer of more than 64 bits")
         return int(value)
-    if isinstance(value, pd.Timestamp | pd.Timedelta):
-        return value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value.to_pytimedelta()
+    if pandas is not None and isinstance(value, pandas.Timestamp | pandas.Timedelta):
+        return value.to_pydatetime(warn=False) if isinstance(value, pandas.Timestamp) else value.to_pytimedelta()
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             raise _wrong_result("dicts with names that are not text")

@@ -150,7 +150,9 @@ class LoadedModels:
 
         # Which version is the only one is not among the aliases.
         def take(done: "Future[RegisteredVersions]") -> None:
-            if not isinstance(done.exception(), NotReady):
+            answered = None if done.exception() is not None else done.result().aliases
+            # An answer may be newer than what the caller was told. If all is as before later, only another answer shows it.
+            if not isinstance(done.exception(), NotReady) and answered == aliases:
                 self._stamps[name] = stamp
                 self._swap_all(name)
 
