@@ -88,6 +88,17 @@ def test_reads_beyond_those_that_may_wait_are_not_ready(redis_url: str) -> None:
     assert all("wait for an answer" in str(error) for error in refused)
 
 
+def test_reads_after_the_end_open_no_connection(redis_url: str) -> None:
+    async def read_after_closing(reader: AsyncReader) -> list[EncodedReads | BaseException]:
+        await reader.read_encoded(REQUESTS)
+        reading = [asyncio.ensure_future(reader.read_encoded(REQUESTS)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await reader.close()
+        return await asyncio.gather(*reading, reader.read_encoded(REQUESTS), return_exceptions=True)
+
+    assert isinstance(run(redis_url, read_after_closing)[-1], NotReady)
+
+
 def test_a_broken_connection_is_opened_again(tmp_path: Path) -> None:
     with redis_server(tmp_path) as address:
         url = f"redis://{address}/0"

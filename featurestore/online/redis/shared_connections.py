@@ -141,6 +141,7 @@ class SharedConnections:
         self._connections: list[SharedConnection | None] = [None] * CONNECTIONS
         self._opening: dict[int, asyncio.Task[SharedConnection]] = {}
         self._waiting = 0
+        self._closed = False
 
     async def fetch(self, headers: Sequence[bytes], names: Sequence[bytes]) -> Values:
         """The values of headers and then of rows, from one state. Raises: as `mget`."""
@@ -164,7 +165,8 @@ class SharedConnections:
             self._waiting -= 1
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and open no more: a read that fails because of that would try once more."""
+        self._closed = True
         opening = await asyncio.gather(*self._opening.values(), return_exceptions=True)
         for connection in (*self._connections, *opening):
             if isinstance(connection, SharedConnection):
@@ -172,6 +174,8 @@ class SharedConnections:
 
     async def _connection(self) -> SharedConnection:
         """The open connection with the fewest waiting reads. Another is opened while that is busy, or if none is open."""
+        if self._closed:
+            raise RedisConnectionError("the connections were closed")
         best: SharedConnection | None = None
         closed: int | None = None
         for place, connection in enumerate(self._connections):
