@@ -87,7 +87,9 @@ class Settings(BaseSettings):
     )
     lookup_queue: int = Field(default=256, ge=0, description="lookups that may wait for a thread; more are refused")
     concurrent_requests: int = Field(
-        default=1024, ge=1, description="requests that a server process works on or has waiting, besides probes; more are refused"
+        default=1024,
+        ge=1,
+        description="requests that a server process works on or has waiting, besides probes and quick lookups; more are refused",
     )
     entities_limit: int = Field(
         default=10_000, ge=1, le=100_000, description="most entities of a lookup, or records of a prediction, in one request"

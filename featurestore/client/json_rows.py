@@ -1,6 +1,5 @@
 """Rows of a caller as JSON bodies: lists of objects, with NaN as NULL where the server has no floats."""
 
-import operator
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ def encode_body(body: Any) -> bytes:
     try:
         return json_encoding.dumps(body)
     except TypeError:
-        written = _with_written_integers(body)
+        written = json_encoding.replace_leaves(body, _write_large_integer)
         if written is body:
             raise
         return json_encoding.dumps(written)
@@ -68,14 +67,6 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
 
-def _with_written_integers(value: Any) -> Any:
-    """The value with integers beyond 64 bits as they are written in JSON; the same object if there are none."""
-    if isinstance(value, int):
-        return orjson.Fragment(str(value)) if beyond_64_bits(value) else value
-    if isinstance(value, dict):
-        fields = {name: _with_written_integers(item) for name, item in value.items()}
-        return value if all(fields[name] is item for name, item in value.items()) else fields
-    if isinstance(value, list | tuple):
-        items = [_with_written_integers(item) for item in value]
-        return value if all(map(operator.is_, items, value)) else items
-    return value
+def _write_large_integer(leaf: Any) -> Any:
+    """An integer beyond 64 bits as it is written in JSON; any other value as it is."""
+    return orjson.Fragment(str(leaf)) if isinstance(leaf, int) and beyond_64_bits(leaf) else leaf

@@ -24,9 +24,9 @@ from featurestore.server.compression import CompressionMiddleware
 from featurestore.server.content_types import ContentTypeMiddleware
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Application, Docs
-from featurestore.server.door import Door
 from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
+from featurestore.server.fast_path import FastPath
 from featurestore.server.governance import Governance
 from featurestore.server.health import OPEN_PATHS, UNLIMITED_PATHS, Health
 from featurestore.server.job_routes import job_routes
@@ -104,12 +104,14 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     engine_routes = _engine_routes(store, jobs)
     _send_to_workers(engine_routes, workers, store.settings)
     reader = open_async_reader(store.settings.online_url())
-    door = Door(settings, admission, authorization, load)
+    prediction_path = FastPath(settings, admission, authorization, load)
     # Lookups are quick: a server that works on many other requests answers them all the same.
-    lookup_door = Door(settings, admission, authorization, Load(settings.concurrent_requests))
+    lookup_path = FastPath(settings, admission, authorization, Load(settings.concurrent_requests))
 
     def front(app: ASGIApp) -> ASGIApp:
-        return ErrorMiddleware(FastLookups(FastPredictions(app, settings, predictor, metrics, door), store, metrics, lookup_door, reader))
+        return ErrorMiddleware(
+            FastLookups(FastPredictions(app, settings, predictor, metrics, prediction_path), store, metrics, lookup_path, reader)
+        )
 
     app = Application(
         token=authorization is not None,

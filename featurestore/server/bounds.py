@@ -115,7 +115,7 @@ async def _supervise(
     request: Request, watch: Watch, work: "asyncio.Future[Result]", deadline: float, late: Timeout, given_up: "asyncio.Future[None]"
 ) -> None:
     """Stop the work at its deadline or when its client leaves, and complete `given_up` if it does not end soon after."""
-    loop, stopped, late_by_far = asyncio.get_running_loop(), 0.0, False
+    loop, stopped, overdue = asyncio.get_running_loop(), 0.0, False
     while not work.done():
         if watch.error is None and await request.is_disconnected():
             watch.stop(client_left())
@@ -124,11 +124,11 @@ async def _supervise(
         elif watch.error is not None:
             watch.stop(watch.error)
         stopped = stopped or (loop.time() if watch.error is not None else 0.0)
-        late_by_far = stopped > 0 and loop.time() >= stopped + GRACE_SECONDS
-        if late_by_far and not given_up.done():
+        overdue = stopped > 0 and loop.time() >= stopped + GRACE_SECONDS
+        if overdue and not given_up.done():
             given_up.set_result(None)
         await asyncio.wait({work}, timeout=INTERRUPT_INTERVAL)
-    if late_by_far and not work.cancelled():
+    if overdue and not work.cancelled():
         # Retrieve the error, which asyncio would otherwise log as never retrieved.
         work.exception()
 

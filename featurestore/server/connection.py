@@ -106,7 +106,7 @@ class PatientProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol. Refuses headers that are too long, and ignores a wish for another protocol."""
+        """See asyncio.Protocol. Refuses headers that are too long, and ignores requests to switch protocols."""
         if self._refused:
             return
         self._head_bytes += len(data)
@@ -231,9 +231,9 @@ def protocol_of(settings: Settings) -> Any:
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """The bytes of a request, from its beginning, with other names for the headers `Upgrade`.
+    """The bytes of a request, from its beginning, with the headers `Upgrade` renamed.
 
-    A server may ignore them (RFC 9110, section 7.8), but the parser then takes the body for bytes of the other protocol.
+    A server may ignore these headers (RFC 9110, section 7.8), but httptools would parse the body as bytes of the other protocol.
     """
     head, end, body = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(b"\r\nx-ignored:", head) + end + body

@@ -18,7 +18,7 @@ from featurestore.pipelines.online_lookup.lookup_derived import DerivedFeatures
 from featurestore.pipelines.online_lookup.lookup_json import AGAIN, Again, Answer, LookupWriter
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.compression import compress_for
-from featurestore.server.door import Door, receive_body
+from featurestore.server.fast_path import FastPath, receive_body
 from featurestore.server.lookup_body import LookupBody, LookupBodyReader
 from featurestore.server.lookup_metrics import LookupMetrics
 from featurestore.server.media_types import ARROW_HEADER
@@ -51,13 +51,13 @@ class FastLookups:
         app: ASGIApp,
         store: FeatureStore,
         metrics: Metrics,
-        door: Door,
+        path: FastPath,
         reader: AsyncReader | None,
     ) -> None:
         """`reader` reads an online store over the network; None for one that is read without waiting."""
         self._app = app
         self._runtime, self._services = store.backend.runtime, store.backend.services
-        self._metrics, self._door, self._reader = LookupMetrics(metrics, PATH), door, reader
+        self._metrics, self._path, self._reader = LookupMetrics(metrics, PATH), path, reader
         self._entities_limit, self._gzip_bytes = store.settings.entities_limit, store.settings.gzip_bytes()
         self._compiled: dict[str, _Compiled] = {}
         self._cache = EntityCache(store.settings.lookup_cache_bytes())
@@ -69,7 +69,7 @@ class FastLookups:
             return
         began = time.perf_counter()
         service = scope["path"][len(_BEGIN) : -len(_END)]
-        with self._door.load:
+        with self._path.load:
             body = await receive_body(receive)
             answer = await self._answer(service, body.content, _FULL[scope["query_string"]]) if body.whole else None
         if answer is None:
@@ -87,7 +87,7 @@ class FastLookups:
         if not (path.startswith(_BEGIN) and path.endswith(_END)) or scope["method"] != "POST" or scope["query_string"] not in _FULL:
             return False
         accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
-        return ARROW_HEADER not in accepted.lower() and self._door.admits(scope)
+        return ARROW_HEADER not in accepted.lower() and self._path.admits(scope)
 
     async def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
         """The answer; None for a request that the ordinary route has to answer."""

@@ -30,24 +30,29 @@ def dumps(
     # orjson writes them as null, so without a null there are none. Searching for one byte is much faster than for four.
     if b"n" not in content or b"null" not in content or not suspected():
         return content
-    named = _name_non_finite(value)
+    named = replace_leaves(value, _name_non_finite)
     return content if named is value else orjson.dumps(named, default=default or to_json_value, option=option)
 
 
-def _name_non_finite(value: Any) -> Any:
-    """The value with floats that are not finite replaced by their names; the same object if there are none."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+def replace_leaves(value: Any, replace: Callable[[Any], Any]) -> Any:
+    """The value with what `replace` returns for each value that is in its dicts, lists and tuples; the same object if nothing changes."""
     if isinstance(value, dict):
-        fields = {name: _name_non_finite(item) for name, item in value.items()}
+        fields = {name: replace_leaves(item, replace) for name, item in value.items()}
         return value if all(fields[name] is item for name, item in value.items()) else fields
     if isinstance(value, list | tuple):
-        listed = [_name_non_finite(item) for item in value]
-        return value if all(map(operator.is_, listed, value)) else listed
-    if getattr(getattr(value, "dtype", None), "kind", "") == "f":
-        named = _name_non_finite(items := value.tolist())
-        return value if named is items else named
-    return value
+        items = [replace_leaves(item, replace) for item in value]
+        return value if all(map(operator.is_, items, value)) else items
+    return replace(value)
+
+
+def _name_non_finite(leaf: Any) -> Any:
+    """The name of a float that is not finite, also for each in an array; the same object if there are none."""
+    if isinstance(leaf, float):
+        return leaf if math.isfinite(leaf) else "NaN" if math.isnan(leaf) else "Infinity" if leaf > 0 else "-Infinity"
+    if getattr(getattr(leaf, "dtype", None), "kind", "") == "f":
+        named = replace_leaves(items := leaf.tolist(), _name_non_finite)
+        return leaf if named is items else named
+    return leaf
 
 
 def to_json_value(value: Any) -> Any:
@@ -68,7 +73,7 @@ def to_json_value(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """As `spelled`, with text for all other values: for error details, which must never fail."""
+    """As `to_json_value`, with text for all other values: for error details, which must never fail."""
     try:
         return to_json_value(value)
     except TypeError:

@@ -13,6 +13,8 @@ import pytest
 from featurestore import FeatureStore, models
 from featurestore.errors import NotFound
 from featurestore.models import LoadedModels
+from featurestore.models.registry import model_versions
+from featurestore.models.registry.model_versions import RegisteredVersions
 from featurestore.models.serving import alias_watch
 from featurestore.models.serving.alias_watch import AliasWatch
 from tests.models.silence import silent_server
@@ -128,6 +130,18 @@ def test_an_alias_that_is_removed_is_an_error_and_one_that_is_set_is_found(follo
     client.set_registered_model_alias(moving, "candidate", "2")
     wait_until(lambda: not is_removed())
     client.delete_registered_model_alias(moving, "candidate")
+
+
+def test_an_alias_removed_and_set_again_between_two_looks_is_found(world: World, moving: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    present, absent = {"champion": "1", "candidate": "2"}, {"champion": "1"}
+    # MLflow is asked while the alias is not there, and what the watch reads says before and after that it is.
+    answers = iter([present, absent, present])
+    monkeypatch.setattr(model_versions, "registered_versions", lambda name: RegisteredVersions(name, next(answers), None))
+    loaded = LoadedModels(world.store, followed=True)
+    assert loaded.known(moving).aliases == present
+    for expected in (absent, present):
+        loaded.refresh(moving, "the same", present)
+        wait_until(lambda expected=expected: loaded.known(moving).aliases == expected)  # type: ignore[misc]
 
 
 def test_two_processes_have_one_that_asks(world: World, followed: LoadedModels, moving: str) -> None:

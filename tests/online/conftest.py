@@ -45,6 +45,12 @@ def templates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(params=["lmdb", "redis"])
+def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
+    """The store that the function `fill` of the test's module fills, with an online store of each back end."""
+    return templates(request.param, request.module.fill)
+
+
+@pytest.fixture(params=["lmdb", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty store of each back end; of "cluster" too, for tests that ask for it."""
     return f"lmdb://{tmp_path / 'online'}" if request.param == "lmdb" else str(request.getfixturevalue(f"{request.param}_url"))

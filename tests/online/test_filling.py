@@ -14,7 +14,7 @@ from featurestore.online.header import OLD_FORMAT
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.online_watch import OnlineWatch
-from tests.online.templates import Fill, OnlineTemplate
+from tests.online.templates import OnlineTemplate
 from tests.online.test_incomplete import KEYS, age, fill, punch, values  # noqa: F401 - age and punch are fixtures
 from tests.online.test_lost import empty  # noqa: F401 - a fixture
 from tests.server.conftest import Served, serve
@@ -23,11 +23,6 @@ from tests.server.test_errors import error_of
 ROWS = [[1, 1], [11, 11], [21, 21], [None, None]]
 SECONDS = 60.0
 URL = "/v1/services/both/online"
-
-
-@pytest.fixture(params=["lmdb", "redis"])
-def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
-    return templates(request.param, fill)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from featurestore.online.key_sample import SIZE, KeySample
 from featurestore.online.lmdb.environments import ENVIRONMENTS
 from featurestore.online.redis.publish import RedisPublish
 from featurestore.online.store import Cursor, OnlineStore
-from tests.online.templates import Fill, OnlineTemplate
+from tests.online.templates import OnlineTemplate
 from tests.online.test_lost import rows
 from tests.online.worlds import table
 from tests.worlds import load_source
@@ -37,11 +37,6 @@ def fill(store: FeatureStore, factor: int = 1) -> None:
     views = [FeatureView(name, entity=entity, source=source, features={"x": f"x * {factor}"}) for name in ("v", "w")]
     store.apply([FeatureService("both", features=[views[0], views[1].aliased("w", keys={"k": "k"})])])
     store.materialize()
-
-
-@pytest.fixture(params=["lmdb", "redis"])
-def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
-    return templates(request.param, fill)
 
 
 @pytest.fixture

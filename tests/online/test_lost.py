@@ -13,7 +13,7 @@ from featurestore.errors import CommitConflict, NotFound, NotReady
 from featurestore.online.store import Cursor
 from featurestore.pipelines.materialization import edition
 from featurestore.pipelines.materialization.edition import Publication
-from tests.online.templates import Fill, OnlineTemplate
+from tests.online.templates import OnlineTemplate
 from tests.server.conftest import serve
 from tests.server.test_errors import error_of
 from tests.worlds import STAMP, load_source
@@ -34,11 +34,6 @@ def fill(store: FeatureStore) -> None:
     views = [FeatureView(name, entity=entity, source=source, features=["x"]) for name in ("v", "w")]
     store.apply([FeatureService(f"of_{view.name}", features=[view]) for view in views])
     store.materialize("v")
-
-
-@pytest.fixture(params=["lmdb", "redis"])
-def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
-    return templates(request.param, fill)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from featurestore.online.lmdb.environments import ENVIRONMENTS
 from featurestore.online.store import Cursor
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from tests.cli.running import process
-from tests.online.templates import Fill, OnlineTemplate
+from tests.online.templates import OnlineTemplate
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -75,11 +75,6 @@ def fill(store: FeatureStore) -> None:
     later = FeatureView("later", entity=Entity("l", keys="k"), source=source, features=["long"])
     store.apply([*views, later])
     store.materialize(list(ENTITIES))
-
-
-@pytest.fixture(params=["lmdb", "redis"])
-def template(request: pytest.FixtureRequest, templates: Callable[[str, Fill], OnlineTemplate]) -> OnlineTemplate:
-    return templates(request.param, fill)
 
 
 @pytest.fixture

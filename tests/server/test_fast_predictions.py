@@ -188,7 +188,7 @@ def test_a_body_that_did_not_arrive_whole_is_not_predicted(spender: Served, answ
 
 
 @pytest.mark.parametrize("upgrade", ["Upgrade: h2c", "upgrade:h2c", "UPGRADE : websocket"])
-def test_a_wish_for_another_protocol_is_ignored(spender: Served, answered: list[str], upgrade: str) -> None:
+def test_a_request_to_switch_protocols_is_ignored(spender: Served, answered: list[str], upgrade: str) -> None:
     body = json.dumps(BODIES["records"]).encode()
     lines = ("HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA", upgrade, f"Content-Length: {len(body)}")
     received = exchange(spender, head_of(spender, PATH, *lines).replace("Connection: close", "Connection: Upgrade, HTTP2-Settings"), body)

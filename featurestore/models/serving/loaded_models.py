@@ -151,7 +151,7 @@ class LoadedModels:
         # Which version is the only one is not among the aliases.
         def take(done: "Future[RegisteredVersions]") -> None:
             answered = None if done.exception() is not None else done.result().aliases
-            # An answer may be newer than what the caller was told. If all is as before later, only another answer shows it.
+            # The answer may be newer than `aliases`. To record `stamp` for it would hide that the aliases are like that again later.
             if not isinstance(done.exception(), NotReady) and answered == aliases:
                 self._stamps[name] = stamp
                 self._swap_all(name)

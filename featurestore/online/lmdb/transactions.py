@@ -69,7 +69,7 @@ def _write(txn: lmdb.Transaction, buffer: PublishBuffer, prefix: bytes, fresh: b
     written = 0
     last = b""
     for key_array, row_array in buffer:
-        # Half of the time of `prefix + key` for each.
+        # Arrow prefixes the keys in half of the time that Python takes.
         keys: list[bytes] = pc.binary_join_element_wise(pa.scalar(prefix), key_array, b"").to_pylist()
         items: Iterable[tuple[bytes, bytes]] = zip(keys, row_array.to_pylist(), strict=True)
         if fresh and keys[0] > last:

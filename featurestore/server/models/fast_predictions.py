@@ -16,8 +16,8 @@ from featurestore.errors import FeatureStoreError
 from featurestore.server import json_body
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.compression import compress_for
-from featurestore.server.door import Door, receive_body
 from featurestore.server.errors import handle_error
+from featurestore.server.fast_path import FastPath, receive_body
 from featurestore.server.metrics import CLIENT_DISCONNECTED, Metrics
 from featurestore.server.models.predictor import Predictor, Selection
 from featurestore.server.models.routes import PATH, ask
@@ -31,8 +31,8 @@ _QUERY = re.compile(rb"(version|alias)=([A-Za-z0-9._-]{1,64})")
 class FastPredictions:
     """Answers predictions, and passes everything else on to an application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, predictor: Predictor, metrics: Metrics, door: Door) -> None:
-        self._app, self._predictor, self._metrics, self._door = app, predictor, metrics, door
+    def __init__(self, app: ASGIApp, settings: Settings, predictor: Predictor, metrics: Metrics, path: FastPath) -> None:
+        self._app, self._predictor, self._metrics, self._path = app, predictor, metrics, path
         self._entities_limit, self._gzip_bytes = settings.entities_limit, settings.gzip_bytes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +41,7 @@ class FastPredictions:
         if selected is None:
             await self._app(scope, receive, send)
             return
-        with self._door.load:
+        with self._path.load:
             began = time.perf_counter()
             body = await receive_body(receive)
             try:
@@ -62,7 +62,7 @@ class FastPredictions:
         name, query = path[len(_BEGIN) : -len(_END)], _QUERY.fullmatch(scope["query_string"])
         if not name or "/" in name or (scope["query_string"] and query is None):
             return None
-        if not self._door.admits(scope):
+        if not self._path.admits(scope):
             return None
         return Selection(name) if query is None else Selection(name, **{query[1].decode(): query[2].decode()})
 

@@ -1,4 +1,4 @@
-"""What the fast paths in front of the framework have in common: which requests may come in, and their bodies, which can be read again."""
+"""What the fast paths in front of the framework have in common: which requests they answer, and bodies that can be read again."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,10 +13,11 @@ from featurestore.server.middleware import Authorization, content_length
 from featurestore.settings import Settings
 
 
-class Door:
-    """Admits requests with a short JSON body of known length. All others are left to the middleware, which answers what is wrong.
+class FastPath:
+    """Decides which requests are answered in front of the framework: those with a short JSON body of known length that pass its checks.
 
-    `load` counts the requests that are being answered; beyond its limit, requests are left to the middleware as well.
+    All others are left to the middleware, which answers what is wrong. `load` counts the requests that are being answered; those beyond its
+    limit are left to the middleware as well.
     """
 
     def __init__(self, settings: Settings, admission: Admission, authorization: Authorization | None, load: Load) -> None:
@@ -25,7 +26,7 @@ class Door:
         self._body_limit = min(settings.body_bytes(), IN_LOOP_BYTES)
 
     def admits(self, scope: Scope) -> bool:
-        """Whether a request may come in."""
+        """Whether a request may be answered here."""
         headers = dict(scope["headers"])
         if headers.get(b"content-type") != JSON_HEADER or b"content-encoding" in headers or b"transfer-encoding" in headers:
             return False
