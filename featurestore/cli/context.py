@@ -1,6 +1,5 @@
 """The options shared by all commands (`--home`, `--url`, `--json`) and the store, imported only by commands that need it."""
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import click
 
 import featurestore
 from featurestore import private
+from featurestore.values.garbage import pause_garbage_collection
 
 if TYPE_CHECKING:
     from featurestore.settings import Settings
@@ -80,7 +80,8 @@ def url() -> str | None:
 def settings(**overrides: Any) -> "Settings":
     """The settings of this command line. Raises: RequestError for invalid ones."""
     # Imported here, since pydantic would slow down `--help`.
-    with _pause_garbage_collection():
+    # Imported objects stay, and to search them repeatedly takes a tenth of a command's time.
+    with pause_garbage_collection():
         from featurestore.settings import load_settings  # noqa: PLC0415
 
     return load_settings(home=home(), **overrides)
@@ -102,16 +103,6 @@ def store() -> Iterator["Store"]:
 
 def open_store(settings: "Settings") -> "FeatureStore":
     """The store of these settings; the caller closes it."""
-    with _pause_garbage_collection():
+    with pause_garbage_collection():
         store_class = featurestore.FeatureStore
     return store_class(settings=settings)
-
-
-@contextmanager
-def _pause_garbage_collection() -> Iterator[None]:
-    """Disable garbage collection during imports: imported objects stay, and scanning them repeatedly takes a tenth of a command's time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from featurestore.dsl.value_types import checked_type
@@ -32,6 +33,11 @@ class ViewUse:
     defaults: tuple[tuple[str, Any], ...] = ()
     """The features, by their names in the service, that have a value in place of NULL, and that value in its JSON form."""
 
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the feature table that are read, in output order."""
+        return tuple(column for column, _ in self.features)
+
 
 @dataclass(frozen=True)
 class ServicePlan:
@@ -44,27 +50,33 @@ class ServicePlan:
     request: tuple[tuple[str, str], ...]
     derived: tuple[tuple[str, str], ...]
 
-    @property
+    @cached_property
     def entity_columns(self) -> tuple[str, ...]:
         """The request's key columns, each once, in order of first use."""
         return tuple(dict.fromkeys(column for use in self.uses for _, column in use.keys))
 
-    @property
-    def key_types(self) -> dict[str, str]:
+    @cached_property
+    def key_types(self) -> Mapping[str, str]:
         """The DuckDB type of each of the request's key columns."""
         return {column: sql_type for use in self.uses for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)}
 
-    @property
+    @cached_property
+    def sql_types(self) -> Mapping[str, str]:
+        """The DuckDB types of keys, request fields and looked-up features; derived features have none."""
+        features = {name: sql_type for use in self.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
+        return {**self.key_types, **dict(self.request), **features}
+
+    @cached_property
     def looked_up_names(self) -> tuple[str, ...]:
         """The features that come from feature tables, in output order."""
         return tuple(name for use in self.uses for _, name in use.features)
 
-    @property
+    @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """All features in output order: the looked-up ones, then the derived ones."""
         return self.looked_up_names + tuple(name for name, _ in self.derived)
 
-    @property
+    @cached_property
     def column_names(self) -> frozenset[str]:
         """Everything that a row may have: key columns, request fields and features."""
         return frozenset({*self.entity_columns, *(name for name, _ in self.request), *self.feature_names})

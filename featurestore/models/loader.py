@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from featurestore.errors import TypeMismatch
-from featurestore.models.frames.values import sql_types_of, to_python
+from featurestore.models.frames.values import to_python
 from featurestore.models.predictions import predict
 from featurestore.models.stamps import bundle, locate_store
 from featurestore.models.stamps.bundle import OWN_CONFIG, Native
@@ -35,7 +35,7 @@ class KeyedModel:
         integers with NULLs: leave out the rows without a key. Raises: RequestError and TypeMismatch naming the column or row.
         """
         frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
-        _refuse_rounded(frame, sql_types_of(self._native.stamp.plan))
+        _refuse_rounded(frame, self._native.stamp.plan.sql_types)
         columns = {str(name): [to_python(value) for value in frame[name].tolist()] for name in frame.columns}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         predictions, _ = predict.predict_online(self._native, self._store, rows, self._missing, self._native.check_params(params), FRAME)

@@ -67,11 +67,12 @@ little memory or disk space.
 """
 
 
-def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
+def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
     """The ASGI application of a store.
 
-    With `close_store`, the application closes the store when it shuts down; otherwise the caller does. Jobs stay queued until a
-    `JobWorker` with the same settings runs them.
+    With `own_process`, nothing else runs in the process: the application closes the store when it shuts down, and what it has loaded at its
+    start is exempt from garbage collection. Otherwise the caller closes the store. Jobs stay queued until a `JobWorker` with the same
+    settings runs them.
     """
     verbs.import_all()
     settings = store.settings
@@ -83,9 +84,10 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     large_bodies = LargeBodies()
     workers = Workers(store.settings)
     prediction_log = PredictionLog(store, metrics.count_logged)
-    predictor = Predictor(store, Predictions(store.settings), metrics, prediction_log)
+    reader = open_async_reader(store.settings.online_url())
+    predictor = Predictor(store, Predictions(store.settings), metrics, prediction_log, reads_locally=reader is None)
     metrics.models.read_from(predictor.behind, prediction_log.backlog)
-    warm_up = WarmUp(store, predictor.load_aliased)
+    warm_up = WarmUp(store, predictor.load_aliased, own_process=own_process)
     webhooks = mlflow_webhooks.MlflowWebhooks(store, predictor)
     open_paths = (*OPEN_PATHS, mlflow_webhooks.PATH)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
@@ -103,7 +105,6 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
     ]
     engine_routes = _engine_routes(store, jobs)
     _send_to_workers(engine_routes, workers, store.settings)
-    reader = open_async_reader(store.settings.online_url())
     prediction_path = FastPath(settings, admission, authorization, load)
     # Lookups are quick: a server that works on many other requests answers them all the same.
     lookup_path = FastPath(settings, admission, authorization, Load(settings.concurrent_requests))
@@ -143,7 +144,7 @@ def create_app(store: FeatureStore, *, close_store: bool = False) -> FastAPI:
             prediction_log,
             warm_up,
             reader,
-            close_store,
+            own_process,
         ),
         docs_url=None,
         redoc_url=None,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 from anyio import CapacityLimiter
@@ -59,7 +59,15 @@ class Pool:
 
     async def enter(self, borrower: object) -> None:
         """Wait for a slot. Raises: Busy if the queue is full, or no slot is free within `seconds`."""
-        if self.limiter.available_tokens <= 0 and self.waiting >= self.queue:
+        try:
+            # Without the deadline and the pause of waiting, which take as long as many models need for a row.
+            self.limiter.acquire_on_behalf_of_nowait(borrower)
+            return
+        except anyio.WouldBlock:
+            await self._wait(borrower)
+
+    async def _wait(self, borrower: object) -> None:
+        if self.waiting >= self.queue:
             raise Busy(
                 f"the server runs {self.at_once} such requests already, and {self.queue} more wait; try again later",
                 running=self.at_once,
@@ -88,45 +96,57 @@ def _keep_reference(task: "asyncio.Task[None]") -> None:
     task.add_done_callback(_BACKGROUND.discard)
 
 
-async def wait_for(request: Request, watch: Watch, work: "asyncio.Future[Result]", seconds: float, late: Timeout) -> Result:
+async def wait_for(request: Request, watch: Watch, work: "asyncio.Future[Result]", seconds: float, late: Callable[[], Timeout]) -> Result:
     """Wait for work that runs under a watch, and return its result.
 
-    Raises: `late` after `seconds`; Timeout if the client left. Work that does not end when it is stopped continues in the background.
+    Raises: the error of `late` after `seconds`; Timeout if the client left. Work that does not end when it is stopped continues in the
+    background.
     """
     loop = asyncio.get_running_loop()
-    given_up: asyncio.Future[None] = loop.create_future()
+    # Completed by the work, or by the supervisor when it gives up.
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def end(_: object) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
     first_check = min(FIRST_CHECK_SECONDS, seconds)
     timer = loop.call_later(
         first_check,
-        lambda: _keep_reference(loop.create_task(_supervise(request, watch, work, loop.time() + seconds - first_check, late, given_up))),
+        lambda: _keep_reference(loop.create_task(_supervise(request, watch, work, loop.time() + seconds - first_check, late, end))),
     )
+    work.add_done_callback(end)
     try:
-        both: set[asyncio.Future[Any]] = {work, given_up}
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await ended
         if not work.done():
             watch.check()
         return await work
     finally:
         timer.cancel()
-        given_up.cancel()
+        work.remove_done_callback(end)
 
 
 async def _supervise(
-    request: Request, watch: Watch, work: "asyncio.Future[Result]", deadline: float, late: Timeout, given_up: "asyncio.Future[None]"
+    request: Request,
+    watch: Watch,
+    work: "asyncio.Future[Result]",
+    deadline: float,
+    late: Callable[[], Timeout],
+    give_up: Callable[[object], None],
 ) -> None:
-    """Stop the work at its deadline or when its client leaves, and complete `given_up` if it does not end soon after."""
+    """Stop the work at its deadline or when its client leaves, and call `give_up` if it does not end soon after."""
     loop, stopped, overdue = asyncio.get_running_loop(), 0.0, False
     while not work.done():
         if watch.error is None and await request.is_disconnected():
             watch.stop(client_left())
         elif watch.error is None and loop.time() >= deadline:
-            watch.stop(late)
+            watch.stop(late())
         elif watch.error is not None:
             watch.stop(watch.error)
         stopped = stopped or (loop.time() if watch.error is not None else 0.0)
         overdue = stopped > 0 and loop.time() >= stopped + GRACE_SECONDS
-        if overdue and not given_up.done():
-            given_up.set_result(None)
+        if overdue:
+            give_up(work)
         await asyncio.wait({work}, timeout=INTERRUPT_INTERVAL)
     if overdue and not work.cancelled():
         # Retrieve the error, which asyncio would otherwise log as never retrieved.
@@ -150,4 +170,4 @@ class Lookups:
         with use_watch(watch):
             work = asyncio.create_task(anyio.to_thread.run_sync(function, limiter=self._threads))
         work.add_done_callback(lambda _: self._pool.leave(slot))
-        return await wait_for(request, watch, work, self._pool.seconds, self._pool.timeout_error())
+        return await wait_for(request, watch, work, self._pool.seconds, self._pool.timeout_error)

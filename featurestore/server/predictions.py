@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -99,7 +100,7 @@ class Predictions:
         with use_watch(watch):
             task = self._threads.start(function)
         task.add_done_callback(lambda _: self._pool.leave(slot))
-        return await wait_for(request, watch, task, self._pool.seconds, self._timeout_error(model))
+        return await wait_for(request, watch, task, self._pool.seconds, partial(self._timeout_error, model))
 
     def close(self) -> None:
         """End the idle threads."""

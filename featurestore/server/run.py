@@ -107,7 +107,7 @@ def application(settings: Settings) -> FastAPI:
     threading.Thread(target=_exit_with_parent, name="parent", daemon=True).start()
     # The engine's own limit does not count the texts that expressions create.
     memory.limit(settings.server_memory())
-    return create_app(FeatureStore(settings=settings), close_store=True)
+    return create_app(FeatureStore(settings=settings), own_process=True)
 
 
 def _exit_with_parent() -> None:

@@ -1,5 +1,6 @@
 """Load what a server process will serve before it says that it is ready: the plans of services, and models with an alias."""
 
+import gc
 import os
 import threading
 import time
@@ -24,11 +25,13 @@ MARK = "warm-"
 class WarmUp:
     """A thread of a server process. Several processes share a folder, in which each leaves a mark: one that is cold may get a request.
 
-    `load_models` loads all models with an alias, and stops early when the function that it is called with returns True.
+    `load_models` loads all models with an alias, and stops early when the function that it is called with returns True. With `own_process`,
+    what is in memory at the end is never searched for garbage again: for libraries and models that takes a tenth of a second, in which no
+    request is answered.
     """
 
-    def __init__(self, store: FeatureStore, load_models: Callable[[Callable[[], bool]], None]) -> None:
-        self._store, self._load_models = store, load_models
+    def __init__(self, store: FeatureStore, load_models: Callable[[Callable[[], bool]], None], *, own_process: bool = False) -> None:
+        self._store, self._load_models, self._own_process = store, load_models, own_process
         self._stopped, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="warm-up", daemon=True)
         self._began = time.monotonic()
@@ -44,6 +47,9 @@ class WarmUp:
         """Load nothing more. Waits up to STOP_SECONDS for what is being loaded."""
         self._stopped.set()
         self._thread.join(STOP_SECONDS)
+        if self._own_process:
+            # Some libraries complain of objects that are still there when the process ends.
+            gc.unfreeze()
 
     def is_over(self) -> bool:
         """Whether this process and all others that were started with it have loaded what they can, or took SECONDS. Waits for a moment."""
@@ -60,6 +66,9 @@ class WarmUp:
         try:
             self._load_services()
             self._load_models(self._stopped.is_set)
+            if self._own_process:
+                gc.collect()
+                gc.freeze()
             if self._folder is not None and not self._stopped.is_set():
                 (self._folder / f"{MARK}{os.getpid()}").touch()
         finally:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.decomposition import PCA
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.decomposition import PCA, KernelPCA
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestRegressor, VotingRegressor
 from sklearn.feature_selection import SelectFromModel, SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from featurestore.models.frames.bare_estimator import without_names
+from featurestore.models.frames.bare_estimator import only_computes, without_names
 from featurestore.models.stamps.flavor import reads_matrix
 from tests.models.vendor import VENDOR_WARNINGS
 
@@ -65,6 +65,34 @@ def test_others_keep_their_frames() -> None:
     foreign = make_pipeline(StandardScaler(), Foreign()).fit(frame, label)
     assert without_names(foreign) is None
     assert without_names(make_pipeline(make_pipeline(FunctionTransformer()), LogisticRegression()).fit(frame, label)) is None
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[:-1], ids=str)
+def test_estimators_of_plain_values_only_compute(estimator: Any) -> None:
+    has_functions = "selectkbest" in getattr(estimator, "named_steps", {})
+    assert only_computes(estimator) != has_functions
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        KernelPCA(kernel=np.dot),
+        RandomForestRegressor(n_jobs=-1),
+        SelectFromModel(Ridge(), importance_getter=abs),
+        make_pipeline(StandardScaler(), SelectFromModel(RandomForestRegressor(n_jobs=2))),
+        FunctionTransformer(np.log),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_functions_threads_and_foreign_code_may_do_more(estimator: Any) -> None:
+    assert not only_computes(estimator)
+
+
+def test_an_estimator_of_others_may_do_more() -> None:
+    assert not only_computes(Foreign())
+    assert not only_computes(SelectFromModel(Foreign()))
+    assert not only_computes(VotingRegressor([("a", Ridge()), ("b", Foreign())]))
+    assert only_computes(VotingRegressor([("a", Ridge()), ("b", Ridge())]))
 
 
 class Foreign(Ridge):  # type: ignore[misc]

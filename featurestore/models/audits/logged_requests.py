@@ -15,7 +15,6 @@ from featurestore.errors import Conflict, FeatureStoreError, NotFound, RequestEr
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
-from featurestore.models.frames.values import sql_types_of
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
@@ -103,14 +102,14 @@ def stamp_of_row(stamp: Stamp, row: Row) -> Stamp:
 
 def logged_inputs(stamp: Stamp, row: Row, known: Mapping[str, pa.DataType]) -> dict[str, Any]:
     """The keys and request fields of a row of a table with the columns `known`."""
-    sql_types = sql_types_of(stamp.plan)
+    sql_types = stamp.plan.sql_types
     names = [*stamp.plan.entity_columns, *(name for name, _ in stamp.plan.request)]
     return {name: row.get(inference.column_of(name, plain_arrow_type(sql_types[name]), known)) for name in names}
 
 
 def logged_feature(stamp: Stamp, row: Row, known: Mapping[str, pa.DataType], name: str) -> Any:
     """The value of a feature in a row of a table with the columns `known`."""
-    return row.get(_column_of_feature(name, sql_types_of(stamp.plan).get(name), known, row))
+    return row.get(_column_of_feature(name, stamp.plan.sql_types.get(name), known, row))
 
 
 def same_value(a: Any, b: Any) -> bool:

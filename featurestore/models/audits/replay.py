@@ -22,7 +22,7 @@ from featurestore.models.audits.logged_requests import (
 )
 from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.outputs import check_count, to_column_or_json, to_predictions
-from featurestore.models.frames.values import sql_types_of, to_arrow, to_list
+from featurestore.models.frames.values import to_arrow, to_list
 from featurestore.models.predictions import features, inference, predict
 from featurestore.models.predictions.features import SentFeatures
 from featurestore.models.stamps import store_access
@@ -64,7 +64,7 @@ def replay_prediction(
 def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str, Any], rows: int) -> Replay:
     stamp = stamp_of_row(native.stamp, row)
     known = {field.name: field.type for field in tables.arrow_schema(table)}
-    sql_types = sql_types_of(stamp.plan)
+    sql_types = stamp.plan.sql_types
     inputs = logged_inputs(stamp, row, known)
     logged = {name: logged_feature(stamp, row, known, name) for name in stamp.features}
     columns = {name: to_arrow([value], sql_types[name]) for name, value in inputs.items()}

@@ -7,6 +7,8 @@ row, and our frames have the columns of the training in their order anyway.
 import copy
 from typing import Any
 
+import numpy as np
+
 _NAMES = "feature_names_in_"
 _OUTPUT = "_sklearn_output_config"
 """Set by `set_output`: what an estimator returns may be a frame, whose names come from those of its input."""
@@ -25,6 +27,28 @@ def without_names(native: Any) -> Any:
         bare.steps = steps
         return bare if hasattr(native, _NAMES) else None
     return _bare(native) if _NAMES in vars(native) else None
+
+
+def only_computes(estimator: Any) -> bool:
+    """Whether an estimator is made of scikit-learn's own code and of plain values, and uses one thread.
+
+    It may not hold functions, or estimators of others: they can do anything, such as to wait.
+    """
+    if not type(estimator).__module__.startswith("sklearn."):
+        return False
+    return all(_is_plain(name, value) for name, value in estimator.get_params(deep=False).items())
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    if name == "n_jobs":
+        return value in (None, 1)
+    if value is None or isinstance(value, str | bool | int | float | np.generic | np.ndarray | np.random.RandomState):
+        return True
+    if isinstance(value, list | tuple):
+        return all(_is_plain("", item) for item in value)
+    if isinstance(value, dict):
+        return all(_is_plain("", item) for item in value.values())
+    return hasattr(value, "get_params") and only_computes(value)
 
 
 def _bare(estimator: Any) -> Any:

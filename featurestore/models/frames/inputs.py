@@ -89,15 +89,20 @@ def make_frame(
 ) -> Any:
     """The model's columns with the types of the training: a DataFrame, or without `named` a bare array.
 
-    `matrix` converts all columns to one block of doubles, which is several times faster, for models that do the same. `nullable` converts
-    integers and booleans with NULL to pandas' nullable types, as `to_pandas` does, instead of doubles.
+    `matrix` converts all columns, which must be numbers, to one block of doubles: several times faster, for models that do so themselves.
+    `nullable` converts integers and booleans with NULL to pandas' nullable types, as `to_pandas` does, instead of doubles.
     `exact` gives decimals as Decimal, as `to_pandas` does, where they are not converted to a block.
     """
-    if matrix and all(column.numeric and column.categories is None for column in inputs):
+    if matrix:
         block = _to_block([columns[column.name] for column in inputs])
         return pd.DataFrame(block, columns=[column.name for column in inputs], copy=False) if named else block
     result = pd.DataFrame({column.name: _column(column, columns[column.name], named and nullable, exact) for column in inputs})
     return result if named else result.to_numpy()
+
+
+def are_numbers(inputs: Sequence[Input]) -> bool:
+    """Whether all columns are numbers or booleans, and none is a category."""
+    return all(column.numeric and column.categories is None for column in inputs)
 
 
 def _input(name: str, arrow_name: str, manifest: Mapping[str, Any], plan: ServicePlan) -> Input:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError, TypeMismatch, brief, near
 from featurestore.models.frames.inputs import Input, Values
-from featurestore.models.frames.values import coerce_value, sql_types_of
+from featurestore.models.frames.values import coerce_value
 from featurestore.values import json_encoding
 
 POLICIES = ("nan", "error")
@@ -71,4 +71,4 @@ def _fill_nulls(values: Values, default: Any) -> Values:
 
 def _sql_type(plan: ServicePlan, column: Input) -> str | None:
     """The type of a feature; None for a derived one that is no number."""
-    return sql_types_of(plan).get(column.name) or (NUMERIC if column.numeric and column.type != "bool" else None)
+    return plan.sql_types.get(column.name) or (NUMERIC if column.numeric and column.type != "bool" else None)

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from featurestore.compiler.service_plan import ServicePlan
 from featurestore.models.frames.inputs import Values
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values.coercion import coerce
@@ -27,13 +26,6 @@ def to_list(values: Values) -> list[Any]:
 def coerce_value(value: Any, sql_type: str | None, what: str) -> Any:
     """Coerce a value to a DuckDB type; None: no change. Raises: TypeMismatch naming `what`."""
     return value if sql_type is None else coerce(value, sql_type, what)
-
-
-def sql_types_of(plan: ServicePlan) -> dict[str, str]:
-    """The DuckDB types of keys, request fields and looked-up features; derived features have none."""
-    keys = {column: sql_type for use in plan.uses for (_, column), sql_type in zip(use.keys, use.key_types, strict=True)}
-    features = {name: sql_type for use in plan.uses for (_, name), sql_type in zip(use.features, use.feature_types, strict=True)}
-    return {**keys, **dict(plan.request), **features}
 
 
 def to_arrow(values: Values, sql_type: str | None) -> pa.Array | pa.ChunkedArray:

@@ -20,6 +20,7 @@ from featurestore.models.predictions import inference
 from featurestore.models.predictions.inference import LoggedModel, PredictionRows
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
+from featurestore.values.garbage import pause_garbage_collection
 
 logger = logger_of(__name__)
 
@@ -29,6 +30,8 @@ SPOOLS = 100
 """The spools that a table remembers, those used last: each server process in memory has one."""
 ROWS = 20_000
 """Rows of one commit. A commit is written within memory."""
+DECODED_AT_ONCE = 2000
+"""Requests that exist as Python objects at the same time."""
 ACTION = "log"
 SNAPSHOTS = 100
 """Snapshots of a table of predictions from which older ones of this log are removed: each commit rewrites the list of all."""
@@ -105,20 +108,28 @@ def _ordered_rows(table: Table, spool: Spool, waiting: Sequence[Waiting]) -> pa.
     """The rows of these requests as the table stores them, in order."""
     layouts = {id: _layout(document) for id, document in spool.layouts().items()}
     pins = spool.all_pins()
-    groups: dict[object, list[tuple[int, Entry]]] = {}
-    for number, request in enumerate(waiting):
-        entry = entries.decode(request.body)
-        groups.setdefault((entry.layout, entry.pins, entries.kind_of(entry)), []).append((number, entry))
     parts, order = [], []
-    for group in groups.values():
-        first = group[0][1]
-        for numbers, part in _parts(layouts[first.layout], pins[first.pins], group):
-            parts.append(part)
-            order.append(numbers)
+    for start in range(0, len(waiting), DECODED_AT_ONCE):
+        # Entries are lists of lists without cycles: nothing is left of them after each turn.
+        with pause_garbage_collection():
+            for group in _groups(waiting[start : start + DECODED_AT_ONCE], start):
+                first = group[0][1]
+                for numbers, part in _parts(layouts[first.layout], pins[first.pins], group):
+                    parts.append(part)
+                    order.append(numbers)
     rows = inference.stored_rows(table, parts)
     if len(parts) == 1:
         return rows
     return rows.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+
+def _groups(waiting: Sequence[Waiting], start: int) -> list[list[tuple[int, Entry]]]:
+    """The decoded entries of requests that can be converted together, each with its place; that of the first request is `start`."""
+    groups: dict[object, list[tuple[int, Entry]]] = {}
+    for place, request in enumerate(waiting, start):
+        entry = entries.decode(request.body)
+        groups.setdefault((entry.layout, entry.pins, entries.kind_of(entry)), []).append((place, entry))
+    return list(groups.values())
 
 
 def _parts(model: LoggedModel, pins: str, group: Sequence[tuple[int, Entry]]) -> list[tuple[np.ndarray, PredictionRows]]:

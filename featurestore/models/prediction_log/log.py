@@ -74,6 +74,11 @@ class PredictionLog:
         """Whether any predictions are logged."""
         return self._fraction > 0
 
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether `record` waits until a prediction is on the disk."""
+        return self.enabled and self._settings.prediction_spool == "fsync"
+
     def is_sampled(self, request_id: str) -> bool:
         """Whether the predictions of a request are logged: by its id, so that all processes agree."""
         if self._fraction in (0.0, 1.0):
@@ -89,26 +94,33 @@ class PredictionLog:
         shadow: bool = False,
         rows: Sequence[int] | None = None,
         predicted_at: int | None = None,
-    ) -> None:
+        wait: bool = True,
+    ) -> bool:
         """Log a prediction, if its request is sampled; with a spool in a file it is there when this returns.
 
         `arm` is the alias that was chosen, `shadow` whether the prediction is not answered. `rows` are the numbers of its rows in the
         request; None: all of them, in order. `predicted_at`, in microseconds, is the same for all parts of a request that are answered,
         which are known by it; None: now. What does not fit is counted, and not logged.
+
+        Without `wait`, False if that may take long, since the spool is opened, in use, or new to the model: nothing was logged or counted.
         """
         count = len(finished.prediction.predictions)
         if not count or not self.is_sampled(request_id):
-            return
+            return True
+        if not wait and not self._knows(finished):
+            return False
         try:
             spool = self._spool or self._open()
             now = time.time_ns() // 1000 if predicted_at is None else predicted_at
             body = entries.encode(self._entry(spool, finished, request_id, arm, shadow, rows, now))
-            spool.put(self._table_of(finished.model.name), now, count, body)
+            if not spool.put(self._table_of(finished.model.name), now, count, body, wait=wait):
+                return False
         except (sqlite3.Error, FeatureStoreError, OSError, OverflowError, TypeError, ValueError) as error:
             self._count(DROPPED, count)
             self._warn("predictions are not logged: %s", error)
         else:
             self._count(SPOOLED, count)
+        return True
 
     def backlog(self) -> list[Backlog]:
         """What waits to be flushed, by model; nothing if nothing was ever spooled."""
@@ -125,6 +137,11 @@ class PredictionLog:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
+
+    def _knows(self, finished: "Finished") -> bool:
+        """Whether the spool is open, and has the documents that an entry of this prediction names."""
+        pins = tuple(finished.rows.snapshots.items())
+        return self._spool is not None and finished.model in self._layouts and pins in self._pins
 
     def _entry(
         self, spool: Spool, finished: "Finished", request_id: str, arm: str | None, shadow: bool, rows: Sequence[int] | None, now: int

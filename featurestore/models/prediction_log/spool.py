@@ -74,13 +74,20 @@ class Spool:
         self._connection = self._open()
         self.id = self._read_id()
 
-    def put(self, table: str, at: int, rows: int, body: bytes) -> None:
-        """Add the rows of a request for a table of predictions.
+    def put(self, table: str, at: int, rows: int, body: bytes, *, wait: bool = True) -> bool:
+        """Add the rows of a request for a table of predictions. Without `wait`, False if somebody else uses the spool: nothing was added.
 
         Raises: sqlite3.Error if they do not fit, or another process holds the file for too long.
         """
-        with self._lock:
-            self._connection.execute(_ADD_REQUEST, (at, table, rows, body))
+        if not self._lock.acquire(blocking=wait):
+            return False
+        try:
+            if wait:
+                self._connection.execute(_ADD_REQUEST, (at, table, rows, body))
+                return True
+            return self._put_at_once((at, table, rows, body))
+        finally:
+            self._lock.release()
 
     def layout(self, document: str) -> int:
         """The number of a layout, which is added if it is new."""
@@ -150,6 +157,19 @@ class Spool:
         if changes is not None and changes.exists() and changes.stat().st_size >= LARGE_WAL:
             with self._lock:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _put_at_once(self, request: tuple[int, str, int, bytes]) -> bool:
+        self._connection.execute("PRAGMA busy_timeout = 0").fetchall()
+        try:
+            self._connection.execute(_ADD_REQUEST, request)
+        except sqlite3.OperationalError as error:
+            # The lower byte is the kind; the others say more of it.
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                return False
+            raise
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000:.0f}").fetchall()
+        return True
 
     def _number(self, document: str, add: str, find: str) -> int:
         with self._lock:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from featurestore.errors import RequestError, TypeMismatch, near
 from featurestore.models.frames.inputs import Values, is_missing
 from featurestore.models.frames.missing import POLICIES
-from featurestore.models.frames.values import coerce_value, sql_types_of, to_list, to_python
+from featurestore.models.frames.values import coerce_value, to_list, to_python
 from featurestore.models.stamps import store_access
 from featurestore.models.stamps.stamp import Stamp
 from featurestore.store import FeatureStore
@@ -74,7 +74,7 @@ def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str
     looked_up = (
         dict(zip(response.features, zip(*response.rows, strict=True), strict=True)) if rows else dict.fromkeys(response.features, ())
     )
-    sql_types = sql_types_of(plan)
+    sql_types = plan.sql_types
     request_values = {
         name: [coerce_value(row[name], sql_types[name], name) for row in rows] for name in (*plan.entity_columns, *dict(plan.request))
     }
@@ -139,11 +139,13 @@ def with_overrides(
 
     Raises: TypeMismatch naming the row and the feature.
     """
-    _refuse_nan(sent, sql_types_of(stamp.plan), places)
+    if not sent:
+        return columns
+    _refuse_nan(sent, stamp.plan.sql_types, places)
     sent = _without_missing(sent)
     if not sent:
         return columns
-    plan, sql_types, result = stamp.plan, sql_types_of(stamp.plan), dict(columns)
+    plan, sql_types, result = stamp.plan, stamp.plan.sql_types, dict(columns)
     for name in plan.looked_up_names:
         if name in sent:
             convert = partial(coerce_value, sql_type=sql_types[name])

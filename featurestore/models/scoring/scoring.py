@@ -13,7 +13,7 @@ import pyarrow as pa
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import RequestError
 from featurestore.models.frames.outputs import check_count, to_prediction_array
-from featurestore.models.frames.values import sql_types_of, to_arrow, to_records
+from featurestore.models.frames.values import to_arrow, to_records
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
@@ -145,7 +145,7 @@ def _score(
     features.check_missing(stamp, missing or stamp.missing, looked_up.columns)
     predictions = to_prediction_array(predict.predict(native, looked_up.columns, params) if rows.num_rows else [])
     check_count(predictions, rows.num_rows)
-    sql_types = sql_types_of(stamp.plan)
+    sql_types = stamp.plan.sql_types
     columns: dict[str, Any] = dict(zip(without_features.schema.names, without_features.columns, strict=True))
     columns.update({name: to_arrow(looked_up.columns[name], sql_types.get(name)) for name in stamp.features})
     return looked_up, pa.table({**columns, PREDICTION: predictions})

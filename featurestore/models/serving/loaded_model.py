@@ -49,6 +49,11 @@ class LoadedModel:
         return self._native.stamp
 
     @property
+    def only_computes(self) -> bool:
+        """Whether a prediction is a lookup and arithmetic of scikit-learn: it runs neither SQL nor code of the model's author."""
+        return self._native.only_computes and not self.stamp.plan.derived
+
+    @property
     def output_type(self) -> tuple[str, int | None]:
         """What the model predicts, as `output_types.output_type`."""
         return output_types.output_type(self._native)

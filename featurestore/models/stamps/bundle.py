@@ -15,7 +15,8 @@ from typing import Any
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from featurestore.errors import Conflict, MissingExtra, RequestError, near
-from featurestore.models.frames.bare_estimator import without_names
+from featurestore.models.frames.bare_estimator import only_computes, without_names
+from featurestore.models.frames.inputs import are_numbers
 from featurestore.models.mlflow_access.mlflow_client import mlflow
 from featurestore.models.stamps import pickles
 from featurestore.models.stamps.flavor import reads_matrix, takes_nullable
@@ -87,15 +88,16 @@ class Native:
             if name not in (FOLDER, ORIGINAL):
                 os.symlink(folder.absolute() / name, Path(links, name))
         self.model = open_native(folder / FOLDER / ORIGINAL, Path(links), config)
-        self.matrix = reads_matrix(saved_object(self.model))
+        self.matrix = are_numbers(self.stamp.inputs) and reads_matrix(saved_object(self.model))
         self.nullable = takes_nullable(self.model.loader_module)
         # Of MLflow's flavors, only scikit-learn's supports other methods than predict.
         method = self.stamp.predict_fn
         self._predict = self.model.predict if method is None else getattr(saved_object(self.model), method)
-        numbers = all(column.numeric and column.categories is None for column in self.stamp.inputs)
-        bare = without_names(saved_object(self.model)) if self.matrix and numbers and self.stamp.named else None
+        bare = without_names(saved_object(self.model)) if self.matrix and self.stamp.named else None
         # MLflow's wrapper calls `predict` and nothing else, unless the model was logged with another method.
         self._predict_bare = None if bare is None else getattr(bare, method or _logged_method(self.model))
+        self.only_computes = bare is not None and only_computes(bare)
+        """Whether a prediction runs code of scikit-learn alone, in one thread: it neither waits nor hangs."""
         self._params = getattr(self.model.metadata.signature, "params", None)
         # Created after the model's libraries are loaded, because it controls only those.
         self._threads = ThreadpoolController()

@@ -1,6 +1,6 @@
 """Set how the requests to a registered model are split among aliases, after a look at what is behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featurestore.errors import Conflict, NotFound, RequestError
@@ -56,7 +56,7 @@ def _check_split(runtime: Runtime, name: str, places: Mapping[str, int], shadow:
             if alias not in known.aliases:
                 raise NotFound("alias", alias, known.aliases, f"model {name}")
             versions[alias] = known.aliases[alias]
-        keys: dict[str, dict[str, str]] = {}
+        keys: dict[str, Mapping[str, str]] = {}
         for version in sorted(set(versions.values())):
             with read_facts(f"models:/{name}/{version}", runtime) as facts:
                 _refuse_archived(facts)
@@ -70,7 +70,7 @@ def _refuse_archived(facts: VersionFacts) -> None:
         raise Conflict(f"version {facts.version} of model {facts.name} is archived; restore it first", version=facts.version)
 
 
-def _common(name: str, key_types: list[dict[str, str]]) -> tuple[tuple[str, str], ...]:
+def _common(name: str, key_types: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
     """The key columns that all versions have. Raises: Conflict if there are none, by which records could be assigned."""
     common = set.intersection(*(set(types.items()) for types in key_types))
     if not common and len(key_types) > 1:

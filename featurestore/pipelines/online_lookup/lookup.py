@@ -123,17 +123,21 @@ def _select_features(use: ViewUse, read: Read, status: Sequence[str], stale_valu
     nulls = tuple(default_values(use).get(name) for _, name in use.features) if use.defaults else (None,) * len(use.features)
     if not read.columns:
         return [nulls] * len(read.rows)
-    if lacking := [column for column, _ in use.features if column not in read.columns]:
-        raise online_column_missing(use.table, lacking[0])
-    at = [read.columns.index(column) for column, _ in use.features]
-    all_columns = at == list(range(len(read.columns)))
+    at = None if use.columns == read.columns else _places(use, read.columns)
     selected = [
-        nulls if row is None or state not in valid else row.values if all_columns else tuple([row.values[index] for index in at])
+        nulls if row is None or state not in valid else row.values if at is None else tuple([row.values[index] for index in at])
         for row, state in zip(read.rows, status, strict=True)
     ]
     if not use.defaults:
         return selected
     return [tuple([default if value is None else value for value, default in zip(row, nulls, strict=True)]) for row in selected]
+
+
+def _places(use: ViewUse, columns: tuple[str, ...]) -> list[int]:
+    """The places of a view's features among the stored columns. Raises: NotReady for one that is not published yet."""
+    if lacking := [column for column in use.columns if column not in columns]:
+        raise online_column_missing(use.table, lacking[0])
+    return [columns.index(column) for column in use.columns]
 
 
 def online_column_missing(table: str, column: str) -> NotReady:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import Request, Response
 from starlette.background import BackgroundTask
@@ -21,6 +21,7 @@ from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server import request_ids
 from featurestore.server.metrics import Metrics
 from featurestore.server.models import split_prediction
+from featurestore.server.models.pace import Pace
 from featurestore.server.models.shadows import Shadows, ShadowTask, score_and_log
 from featurestore.server.predictions import Predictions
 from featurestore.server.requests.body import Record
@@ -68,11 +69,23 @@ class Question:
     places: RowPlaces
 
 
+class _Predicted(NamedTuple):
+    """The body of an answer, the alias that answered each row of a split, and what is still to be logged before it is sent."""
+
+    content: bytes
+    arms: Sequence[str]
+    unlogged: Sequence[Callable[[], bool]]
+
+
 class Predictor:
     """The models of a server process, and the splits of their traffic."""
 
-    def __init__(self, store: FeatureStore, predictions: Predictions, metrics: Metrics, prediction_log: PredictionLog) -> None:
+    def __init__(
+        self, store: FeatureStore, predictions: Predictions, metrics: Metrics, prediction_log: PredictionLog, *, reads_locally: bool
+    ) -> None:
+        """`reads_locally`: the online store is read without waiting for a network."""
         self._store, self._predictions, self._metrics, self._prediction_log = store, predictions, metrics, prediction_log
+        self._pace, self._never_waits = Pace(), reads_locally and not prediction_log.waits_for_disk
         self._loads = Predictions(store.settings, at_once=LOADS_AT_ONCE)
         self._lock = threading.Lock()
         self._loaded: LoadedModels | None = None
@@ -151,19 +164,26 @@ class Predictor:
         split = await self._split(request, selected)
         if split is None:
             model = await self.find(request, selected)
-            rows = question.rows(model.positional_names)
+            rows, models = question.rows(model.positional_names), [model]
             work = partial(self._predict, model, rows, question, selected.alias)
         else:
             arms = await self._find_arms(request, split)
-            rows = question.rows(split_prediction.positional_names(split, arms))
+            rows, models = question.rows(split_prediction.positional_names(split, arms)), [arm.model for arm in arms.values()]
             work = partial(self._predict_split, split, arms, rows, question)
-        content, answered = await self._predictions.run(request, selected.name, work)
+        if self._never_waits and all(self._pace.is_brief(model, len(rows)) for model in models):
+            predicted = work(wait=False)
+            for record in predicted.unlogged:
+                await self._predictions.run(request, selected.name, record)
+        else:
+            predicted = await self._predictions.run(request, selected.name, work)
         after = None
         if split is not None and split.shadow and self._prediction_log.is_sampled(question.request_id):
             # After the answer was sent: it must not wait for a thread that shares the interpreter.
-            task = ShadowTask(split, question.request_id, question.params, rows, range(len(rows)), answered)
+            task = ShadowTask(split, question.request_id, question.params, rows, range(len(rows)), predicted.arms)
             after = BackgroundTask(self._score_beside, task)
-        return Response(content, media_type="application/json", headers={request_ids.HEADER: question.request_id}, background=after)
+        return Response(
+            predicted.content, media_type="application/json", headers={request_ids.HEADER: question.request_id}, background=after
+        )
 
     async def _score_beside(self, task: ShadowTask) -> None:
         self._shadows.put(task)
@@ -201,20 +221,22 @@ class Predictor:
             self._arms = Arms(loaded)
         return self._arms
 
-    def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None) -> tuple[bytes, Sequence[str]]:
-        finished = model.finish(rows, question.params, question.places)
-        content = _encode(finished.prediction, question)
-        self._record(finished, question, alias)
-        return content, ()
+    def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None, wait: bool = True) -> "_Predicted":
+        with self._pace.measure(model, len(rows)):
+            finished = model.finish(rows, question.params, question.places)
+            content = _encode(finished.prediction, question)
+            unlogged = _record([partial(self._prediction_log.record, finished, question.request_id, arm=alias)], wait)
+        self._count_rows(finished)
+        return _Predicted(content, (), unlogged)
 
     def _predict_split(
-        self, split: TrafficSplit, arms: "Mapping[str, ArmModel]", rows: list[Record], question: Question
-    ) -> tuple[bytes, Sequence[str]]:
-        """The answer, and the alias that answered each row."""
+        self, split: TrafficSplit, arms: "Mapping[str, ArmModel]", rows: list[Record], question: Question, wait: bool = True
+    ) -> "_Predicted":
         parts: list[tuple[Finished, str, list[int]]] = []
 
         def predict(arm: "ArmModel", part: list[Record], numbers: list[int]) -> Prediction:
-            finished = arm.model.finish(part, question.params, question.places.part(numbers))
+            with self._pace.measure(arm.model, len(part)):
+                finished = arm.model.finish(part, question.params, question.places.part(numbers))
             parts.append((finished, arm.alias, numbers))
             return finished.prediction
 
@@ -222,24 +244,19 @@ class Predictor:
         prediction = split_prediction.predict_split(split, assigned, rows, predict)
         content = _encode(prediction, question)
         # All or nothing: what is not answered is not logged.
-        predicted_at = times.now()
-        for finished, alias, numbers in parts:
-            self._record(finished, question, alias, numbers, predicted_at)
-        return content, prediction.arms or ()
+        now = times.now()
+        unlogged = _record(
+            [
+                partial(self._prediction_log.record, finished, question.request_id, arm=alias, rows=numbers, predicted_at=now)
+                for finished, alias, numbers in parts
+            ],
+            wait,
+        )
+        for finished, _, _ in parts:
+            self._count_rows(finished)
+        return _Predicted(content, prediction.arms or (), unlogged)
 
-    def _record(
-        self,
-        finished: "Finished",
-        question: Question,
-        alias: str | None,
-        numbers: list[int] | None = None,
-        predicted_at: int | None = None,
-    ) -> None:
-        """Log a prediction that is answered, and count its lookups.
-
-        `numbers` are those of its rows in the request, None: all; `predicted_at` is the time of all parts of the request, None: now.
-        """
-        self._prediction_log.record(finished, question.request_id, arm=alias, rows=numbers, predicted_at=predicted_at)
+    def _count_rows(self, finished: "Finished") -> None:
         self._metrics.count_rows(finished.model.stamp.plan.service, count_statuses(finished.prediction.status))
 
     def _forget_aliases(self, name: str) -> None:
@@ -258,6 +275,11 @@ class Predictor:
                 self._watch = AliasWatch(self._store, self._loaded)
                 self._watch.start()
             return self._loaded
+
+
+def _record(records: Sequence[Callable[..., bool]], wait: bool) -> list[Callable[[], bool]]:
+    """Log what is answered. Without `wait`, returns what a thread is still to log, since that may take long."""
+    return [record for record in records if not record(wait=wait)]
 
 
 def _encode(prediction: Prediction, question: Question) -> bytes:
