@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.lineage.audit_result import Audit
     from featurestore.pipelines.lineage.history import TableEvent
     from featurestore.pipelines.lineage.impact_result import Impact
+    from featurestore.pipelines.lineage.lineage_result import ColumnLineage
     from featurestore.pipelines.lineage.replay_result import Replay
     from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
     from featurestore.pipelines.lineage.traffic_result import Traffic
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.written.write import TableWrite, WriteMode
     from featurestore.progress import MaterializationProgress, TrainingSetProgress
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
-    from featurestore.values.arguments import Failures, Known
+    from featurestore.values.arguments import Direction, Failures, Known
 
 
 class Store(Protocol):
@@ -191,6 +192,9 @@ class Store(Protocol):
 
     def impact(self, table: str, column: str | None = None) -> Impact:
         """What depends on a table or one of its columns."""
+
+    def lineage(self, name: str, direction: Direction = "both") -> ColumnLineage:
+        """What a column, a feature, a training set or a model is computed from, and what is computed from it."""
 
     def explain_retention(self) -> list[RetainedSnapshot]:
         """Every snapshot of every table, with what keeps it alive."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from featurestore.joins.pinned import join_pinned as join_pinned
     from featurestore.pipelines.feature_lookups.lookup_service import LookupArguments as LookupArguments
     from featurestore.pipelines.feature_lookups.lookup_service import request_of_lookups as request_of_lookups
+    from featurestore.pipelines.lineage.column_lineage import find_lineage as find_lineage
     from featurestore.pipelines.lineage.history import table_history as table_history
     from featurestore.pipelines.lineage.impact import find_impact as find_impact
     from featurestore.pipelines.lineage.traffic import find_traffic as find_traffic
@@ -57,6 +58,7 @@ _HOMES = {
     "create_table": "pipelines.written.create",
     "explain_retention": "pipelines.maintenance.retention",
     "find_impact": "pipelines.lineage.impact",
+    "find_lineage": "pipelines.lineage.column_lineage",
     "find_training_set": "pipelines.training_sets.build",
     "get_training_set": "pipelines.training_sets.build",
     "find_traffic": "pipelines.lineage.traffic",

@@ -50,6 +50,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Inspect": {
         "show": ("featurestore.cli.show", "List objects of a type, or show one of them."),
         "history": ("featurestore.cli.history", "Show what happened to a table."),
+        "lineage": ("featurestore.cli.lineage", "Show what a feature is computed from, and what from it."),
         "impact": ("featurestore.cli.impact", "Show what depends on a table or a column."),
     },
 }

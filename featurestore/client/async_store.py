@@ -120,6 +120,7 @@ class AsyncRemoteStore:
     training_sets = _awaitable(ServerVerbs.training_sets)
     models = _awaitable(ServerVerbs.models)
     impact = _awaitable(ServerVerbs.impact)
+    lineage = _awaitable(ServerVerbs.lineage)
     explain_retention = _awaitable(ServerVerbs.explain_retention)
     replay = _awaitable(ServerVerbs.replay)
     traffic = _awaitable(ServerVerbs.traffic)

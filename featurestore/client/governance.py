@@ -13,6 +13,7 @@ from featurestore.client.steps import Exchange, get, post, put
 from featurestore.errors import RequestError, brief
 from featurestore.pipelines.lineage.audit_result import AliasChange, Audit
 from featurestore.pipelines.lineage.impact_result import Impact
+from featurestore.pipelines.lineage.lineage_result import ColumnLineage
 from featurestore.pipelines.lineage.replay_result import Replay
 from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
 from featurestore.pipelines.lineage.traffic_result import Traffic
@@ -20,7 +21,7 @@ from featurestore.pipelines.maintenance.retention import RetainedSnapshot
 from featurestore.records import authors
 from featurestore.records.traffic_split import PLACES, check_shadow, check_weights
 from featurestore.values import frames, times
-from featurestore.values.arguments import check_flag, check_name, check_row, check_text, check_version, naming
+from featurestore.values.arguments import Direction, check_direction, check_flag, check_name, check_row, check_text, check_version, naming
 
 
 class Governance:
@@ -32,6 +33,10 @@ class Governance:
         """What depends on a table or one of its columns."""
         named = {} if column is None else {"column": check_name(column, "column")}
         return self._calls.get_result(Impact, "/v1/impact", table=check_name(table, "table"), **named)
+
+    def lineage(self, name: str, direction: Direction = "both") -> Exchange[ColumnLineage]:
+        """What a column, a feature, a training set or a model is computed from, and what is computed from it."""
+        return self._calls.get_result(ColumnLineage, "/v1/lineage", name=check_name(name, "name"), direction=check_direction(direction))
 
     def explain_retention(self) -> Exchange[list[RetainedSnapshot]]:
         """Every snapshot of every table of the store, with what keeps it alive."""

@@ -74,6 +74,7 @@ class RemoteStore:
     training_sets = _blocking(ServerVerbs.training_sets)
     models = _blocking(ServerVerbs.models)
     impact = _blocking(ServerVerbs.impact)
+    lineage = _blocking(ServerVerbs.lineage)
     explain_retention = _blocking(ServerVerbs.explain_retention)
     replay = _blocking(ServerVerbs.replay)
     traffic = _blocking(ServerVerbs.traffic)

@@ -73,7 +73,7 @@ def exists(catalog: Catalog, identifier: str) -> bool:
 
 def find(catalog: Catalog, identifier: str) -> Table | None:
     """Load a table; None if it does not exist. Raises: NotReady if the catalog cannot be reached."""
-    if "." not in identifier:
+    if "." not in identifier or any(not part.strip() or "/" in part for part in identifier.split(".")):
         return None
     try:
         return Table(catalog.load_table(identifier))

@@ -15,6 +15,7 @@ from featurestore.server import json_body, responses
 from featurestore.server.requests import ApplyBody, DefinitionsBody, PlanBody
 from featurestore.server.routing import EngineRoute, delete, get, json_of, post
 from featurestore.store import FeatureStore
+from featurestore.values.arguments import Direction
 from featurestore.values.result import to_dicts
 
 TAG = "definitions"
@@ -40,6 +41,7 @@ class Definitions:
             delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, kind=EngineRoute, response_model=responses.Removal),
             delete("/v1/services/{name}", self.remove_service, TAG, kind=EngineRoute, response_model=responses.Removal),
             get("/v1/impact", self.find_impact, TAG, kind=EngineRoute, response_model=responses.Impact),
+            get("/v1/lineage", self.find_lineage, TAG, kind=EngineRoute, response_model=responses.ColumnLineage),
             post("/v1/plan", self.plan, TAG, kind=EngineRoute, response_model=responses.Plan, openapi_extra=json_of(PlanBody)),
             post("/v1/apply", self.apply, TAG, kind=EngineRoute, response_model=responses.Plan, openapi_extra=json_of(ApplyBody)),
         ]
@@ -83,6 +85,10 @@ class Definitions:
     def find_impact(self, table: Name, column: Name | None = None) -> dict[str, Any]:
         """What depends on a table or one of its columns: views with their features, services, training sets, models, predictions."""
         return self._store.impact(table, column).to_dict()
+
+    def find_lineage(self, name: Name, direction: Direction = "both") -> dict[str, Any]:
+        """What a column, a feature, a training set or a model is computed from, and what is computed from it, as a graph."""
+        return self._store.lineage(name, direction).to_dict()
 
     async def plan(self, request: Request) -> dict[str, Any]:
         """What applying these definitions would change; nothing is written. 422 lists every problem of every definition."""

@@ -9,10 +9,11 @@ from featurestore.records import describe
 from featurestore.records.health import StoreHealth, check_components, error_of
 from featurestore.records.names import service_name, view_name
 from featurestore.store.connections import Connections
-from featurestore.values.arguments import check_flag, check_text
+from featurestore.values.arguments import Direction, check_direction, check_flag, check_name, check_text
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.impact_result import Impact
+    from featurestore.pipelines.lineage.lineage_result import ColumnLineage
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
 
@@ -64,6 +65,16 @@ class Listings(Connections):
         nearest names.
         """
         return verbs.find_impact(self._runtime, check_text(table, "table"), None if column is None else check_text(column, "column"))
+
+    def lineage(self, name: str, direction: Direction = "both") -> ColumnLineage:
+        """What a column, a feature, a training set or a model is computed from ("up"), and what is computed from it ("down"), as a graph.
+
+        `name` is `view.feature`, `service.feature`, `namespace.table.column`, `path.column`, the id of a training set, a model as
+        models:/churn/1 or models:/churn@champion, or all columns of a view, a service, a table or files by their name. Older versions are
+        named as `view_v1.feature` and `services:/churn/1/feature`. Columns of conditions, joins, keys and times are indirect.
+        Raises: NotFound with the nearest names.
+        """
+        return verbs.find_lineage(self._runtime, check_name(name, "name"), check_direction(direction))
 
     def check(self, write: bool = False) -> StoreHealth:
         """Check catalog, warehouse and online store with a small request to each.

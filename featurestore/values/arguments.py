@@ -11,6 +11,8 @@ from featurestore.errors import FeatureStoreError, RequestError, brief
 Known: TypeAlias = Literal["now", "then"]
 KNOWN: tuple[Known, ...] = ("now", "then")
 Failures: TypeAlias = Literal["raise", "return"]
+Direction: TypeAlias = Literal["up", "down", "both"]
+"""The sides of a lineage: what something is computed from, what is computed from it, or both."""
 UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that stored text may not contain: lone surrogates, which JSON allows, and NUL."""
 _ROWS = 2**31
@@ -70,6 +72,13 @@ def check_failures(value: Any) -> Failures:
     if not isinstance(value, str) or value not in ("raise", "return"):
         raise RequestError(f"failures={brief(value)} is neither 'raise' nor 'return'", field="failures")
     return cast(Failures, value)
+
+
+def check_direction(value: Any) -> Direction:
+    """Check `direction`: which side of the lineage to follow."""
+    if not isinstance(value, str) or value not in ("up", "down", "both"):
+        raise RequestError(f"direction={brief(value)} must be 'up' (what it is computed from), 'down' or 'both'", field="direction")
+    return cast(Direction, value)
 
 
 def check_age(value: Any, argument: str) -> timedelta:

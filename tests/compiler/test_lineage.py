@@ -22,6 +22,7 @@ QUERIES = {
     "SELECT x, sum(y) AS s FROM s.a GROUP BY 1": {"x": "a.x a.x:group", "s": "a.y a.x:group"},
     "SELECT x, sum(y) AS s FROM s.a GROUP BY ALL": {"x": "a.x a.x:group", "s": "a.y a.x:group"},
     "SELECT count(*) AS n, count(*) FILTER (WHERE w > 1) AS m FROM s.b": {"n": "b", "m": "b b.w:filter"},
+    "SELECT count(1) AS n, sum(2 * 1) AS m FROM s.a": {"n": "a", "m": "a"},
     "SELECT sum(x) OVER (PARTITION BY k ORDER BY y) AS s FROM s.a": {"s": "a.x a.k:window a.y:window"},
     "SELECT x FROM s.a QUALIFY row_number() OVER (PARTITION BY k ORDER BY y) = 1": {"x": "a.x a.k:filter a.y:filter"},
     "SELECT list(x ORDER BY y) AS l FROM s.a": {"l": "a.x a.y:order"},
@@ -205,8 +206,8 @@ def test_a_service_leads_to_feature_tables() -> None:
     assert uses_by_feature == {
         "o_amount": {"orders_v3.amount", "orders_v3.customer_id:key"},
         "o_tax": {"orders_v3.tax", "orders_v3.customer_id:key"},
-        "d": {"orders_v3.tax", "orders_v3.customer_id:key"},
-        "e": set(),
+        "d": {"orders_v3.tax", "orders_v3.customer_id:key", "(request).basket"},
+        "e": {"(request).basket"},
     }
 
 

@@ -373,6 +373,19 @@ def test_impact(store: Verbs, home: FeatureStore) -> None:
         store.impact("shop.orders", "amonut")
 
 
+def test_lineage(store: Verbs, home: FeatureStore) -> None:
+    train(store, shop.spine())
+    for name in ("customer_orders.spend_30d", "churn.basket_share", "shop.orders"):
+        assert store.lineage(name) == home.lineage(name)
+    up = store.lineage("churn.basket_share", "up").dependences("column")
+    assert (up["shop.orders.amount"], up["shop.orders.ordered_at"]) == ("direct", "indirect")
+    assert store.lineage("shop.orders.amount", direction="down").dependences("training set")
+    with pytest.raises(NotFound, match="did you mean 'amount'"):
+        store.lineage("shop.orders.amonut")
+    with pytest.raises(RequestError, match="direction='sideways' must be 'up'"):
+        store.lineage("shop.orders.amount", "sideways")  # type: ignore[arg-type]
+
+
 def test_publish_and_verify_online(own: Verbs, own_shop: FeatureStore) -> None:
     shop.add(own_shop, "shop.orders", shop.order_rows().slice(3, 1))
     own_shop.materialize()

@@ -47,6 +47,7 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "predict": {"model": "none", "records": [{"customer_id": 1}]},
     "check": {},
     "impact": {"table": "shop.orders"},
+    "lineage": {"name": "shop.orders"},
     "explain_retention": {},
     "audit": {"uri": "models:/none/1"},
     "traffic": {"name": "none"},

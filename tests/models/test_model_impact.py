@@ -21,4 +21,7 @@ def test_a_column_leads_to_models_and_their_predictions(world: World, logged: An
     assert [
         (prediction.table, prediction.version, prediction.rows) for prediction in report.predictions if prediction.model == "depending"
     ] == [("inference.depending", version, 5)]
+    down = world.store.lineage("shop.orders.amount", "down")
+    assert down.dependences("model") == {"models:/churn/1": "direct", f"models:/depending/{version}": "direct"}
+    assert world.store.lineage(f"models:/depending/{version}", "up").dependences("column")["shop.orders.amount"] == "direct"
     assert world.store.impact("shop.profiles", "vat").predictions == report.predictions

@@ -222,7 +222,7 @@ def test_every_get_changes_nothing(tmp_path: Path) -> None:
 READING = {
     *("healthz", "readyz", "metrics", "page", "start", "file"),
     *("live", "ready", "server_metadata", "model_metadata", "model_ready", "version_metadata", "version_ready"),
-    *("compare_training_sets", "find_impact", "audit_model", "explain_retention", "replay_prediction", "history"),
+    *("compare_training_sets", "find_impact", "find_lineage", "audit_model", "explain_retention", "replay_prediction", "history"),
 }
 """Operations that only read although their names do not begin with get or list."""
 

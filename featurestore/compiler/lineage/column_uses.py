@@ -12,6 +12,8 @@ ALL_COLUMNS = "*"
 """The column of a use of columns that are not known, such as those of `SELECT *` over a table that no longer exists."""
 NO_COLUMN = ""
 """The column of a use of the table's rows, as in `count(*)`."""
+REQUEST = "(request)"
+"""The table of a use of a request field, which no table has."""
 
 
 @dataclass(frozen=True, order=True)

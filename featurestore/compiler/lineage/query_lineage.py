@@ -50,7 +50,11 @@ class QueryTracer:
             return self.expression(node.this, scope, ctes) | in_role(self.expression(node.expression, scope, ctes), column_uses.FILTER)
         if isinstance(node, exp.Order) and not isinstance(node.parent, exp.WithinGroup):
             return self.expression(node.this, scope, ctes) | in_role(self._all(node.expressions, scope, ctes), column_uses.ORDER)
-        return self._children(node, scope, ctes)
+        uses = self._children(node, scope, ctes)
+        if not uses and isinstance(node, exp.AggFunc):
+            # Of a constant, as in count(1): how often it is counted.
+            return count_uses(frozenset(scope.rows))
+        return uses
 
     def _children(self, node: exp.Expr, scope: Scope, ctes: Ctes) -> Uses:
         return union(self.expression(child, scope, ctes) for child in node.iter_expressions())
@@ -166,7 +170,7 @@ class QueryTracer:
             scope.rows |= in_role(keys, column_uses.GROUP)
         if distinct := node.args.get("distinct"):
             on = distinct.args.get("on")
-            keys = union(uses for _, uses in scope.outputs) if on is None else self.expression(on, scope, ctes)
+            keys = _everything(scope) if on is None else self.expression(on, scope, ctes)
             scope.rows |= in_role(keys, column_uses.GROUP)
         self._limit(node, scope, ctes)
         unnamed = union(uses for name, uses in scope.outputs if name is None)
@@ -257,6 +261,11 @@ def _uses_of_name(relation: TracedRelation, name: str) -> Uses:
     if listed is not None:
         return listed
     return NONE if relation.unlisted is None else relation.unlisted(name)
+
+
+def _everything(scope: Scope) -> Uses:
+    """The uses behind all outputs so far, listed or not."""
+    return union([*(uses for _, uses in scope.outputs), *(part(ALL_COLUMNS) for part in scope.unlisted)])
 
 
 def _open_columns(scope: Scope, name: str) -> Uses:

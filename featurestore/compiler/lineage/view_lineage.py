@@ -41,8 +41,9 @@ def trace_view(view: FeatureView, tables: Tables) -> Lineage:
 
 
 def trace_service(plan: ServicePlan) -> Lineage:
-    """Trace the features and key columns of a service to the columns of its feature tables, named without their namespace."""
-    columns: dict[str, Uses] = dict.fromkeys((name for name, _ in plan.request), NONE)
+    """Trace the features and key columns of a service to the columns of its feature tables, named without their namespace, and to its
+    request fields, columns of REQUEST."""
+    columns: dict[str, Uses] = {name: frozenset({Use(column_uses.REQUEST, name)}) for name, _ in plan.request}
     keys: dict[str, Uses] = {}
     for use in plan.uses:
         looked_up = frozenset(Use(use.table, key, column_uses.KEY) for key, _ in use.keys)

@@ -1,7 +1,18 @@
 """Response bodies as OpenAPI describes them; fields that the store adds are sent too."""
 
 from featurestore.server.responses.answer import ErrorAnswer
-from featurestore.server.responses.definitions import Entity, Impact, Plan, Removal, Service, ServiceDetail, Source, View, ViewDetail
+from featurestore.server.responses.definitions import (
+    ColumnLineage,
+    Entity,
+    Impact,
+    Plan,
+    Removal,
+    Service,
+    ServiceDetail,
+    Source,
+    View,
+    ViewDetail,
+)
 from featurestore.server.responses.jobs import (
     AcceptedJob,
     ComparisonState,
@@ -19,6 +30,7 @@ from featurestore.server.responses.training_sets import RebuildResult, Statistic
 
 __all__ = [
     "AcceptedJob",
+    "ColumnLineage",
     "ComparisonState",
     "Entity",
     "ErrorAnswer",

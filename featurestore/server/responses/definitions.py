@@ -135,3 +135,14 @@ class Impact(Answer):
     models: list[dict[str, Any]] = Field(description="model, version, aliases, training_set, features")
     predictions: list[dict[str, Any]] = Field(description="table, model, version, rows")
     untraced: list[str] = Field(description="versions of views whose stored SQL cannot be read, which may depend on it too")
+
+
+class ColumnLineage(Answer):
+    """A graph of what is computed from what; an edge is `direct` where its source is part of the value, else `indirect`."""
+
+    name: str
+    direction: Literal["up", "down", "both"]
+    targets: list[str] = Field(description="the ids of the nodes that were asked for")
+    nodes: list[dict[str, Any]] = Field(description="id, kind, name, of, version, current, aliases, side, dependence")
+    edges: list[dict[str, Any]] = Field(description="source, target, dependence, roles")
+    untraced: list[str] = Field(description="what has stored SQL that cannot be read, so that its edges are missing")
