@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from featurestore.errors import RequestError, near
+from featurestore.errors import RequestError, brief, near
 from featurestore.masking import Secret
 from featurestore.redaction import percent_encoded
 from featurestore.setting_types import Address, ByteSize, MemorySize, Properties, SigningSecret, Token
@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     mlflow_webhook_secret: SigningSecret | None = Field(
         default=None, description="secret with which MLflow signs what its webhook sends; default: webhooks are refused"
     )
+    openlineage_url: Address | None = Field(
+        default=None, description="where OpenLineage events about runs are sent, an http address or a file; default: nowhere"
+    )
+    openlineage_namespace: str = Field(default="featurestore", min_length=1, description="namespace of the jobs in OpenLineage events")
     source_folders: tuple[Path, ...] = Field(
         default=(), description='folders from which a server may read the files of sources, as in `["/data"]`; default: none'
     )
@@ -164,6 +168,14 @@ class Settings(BaseSettings):
         if isinstance(value, bool) or not 0 <= fraction <= 1:
             raise ValueError("Input should be off, full, or a fraction between 0 and 1, such as 0.1")
         return "off" if fraction == 0 else "full" if fraction == 1 else repr(fraction)
+
+    @field_validator("openlineage_url", mode="after")
+    @classmethod
+    def _event_address(cls, value: Secret | None) -> Secret | None:
+        scheme, separator, _ = ("" if value is None else value.reveal()).partition("://")
+        if separator and scheme not in ("http", "https", "file"):
+            raise ValueError(f"Input should be an http, https or file address, or the path of a file, not {brief(scheme)}://")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -53,6 +53,11 @@ class Table:
         return sorted(self.iceberg.schemas())
 
     @property
+    def location(self) -> str:
+        """The address of the folder that the table's files are in."""
+        return self.iceberg.location()
+
+    @property
     def updated_us(self) -> int:
         """When the metadata last changed, in microseconds since the epoch."""
         return self.iceberg.metadata.last_updated_ms * 1000

@@ -290,6 +290,11 @@ def column_names(table: Table, schema_id: int) -> list[str]:
     return [field.name for field in schema_by_id(table, schema_id).fields]
 
 
+def column_types(table: Table, snapshot_id: int | None) -> dict[str, str]:
+    """Iceberg's names of the types of the top-level columns of a snapshot (None: the current schema), in order. Raises: NotFound."""
+    return {field.name: str(field.field_type) for field in schema_of(table, snapshot_id).fields}
+
+
 def snapshot(table: Table, snapshot_id: int) -> Snapshot:
     """A snapshot's metadata. Raises: NotFound if it never existed or has expired."""
     metadata = table.iceberg.snapshot_by_id(snapshot_id)

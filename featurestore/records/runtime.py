@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from featurestore.event_sender import EventSender
 from featurestore.lakehouse.catalog import Catalog, open_catalog
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
@@ -76,6 +77,12 @@ class Runtime:
 
         return self._once("files", lambda: FileCache(lambda: self.engine))
 
+    @property
+    def lineage_events(self) -> EventSender | None:
+        """Where OpenLineage events about runs are sent; None if they are not sent."""
+        address = self.settings.openlineage_url
+        return None if address is None else self._once("lineage events", lambda: EventSender(address))
+
     def features_table(self, name: str) -> str:
         """The catalog identifier of a feature table such as `customer_orders_v1`."""
         return f"{self.settings.features_namespace}.{name}"
@@ -92,7 +99,8 @@ class Runtime:
     def close(self) -> None:
         """Close the components that were opened."""
         with self._lock:
-            for name in ("online", "engine", "catalog"):
+            # First the events that wait, since they are made from what the catalog has.
+            for name in ("lineage events", "online", "engine", "catalog"):
                 if name in self._opened:
                     self._opened.pop(name).close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources
 from featurestore.masking import logger_of
+from featurestore.pipelines.lineage_events.materializations import MaterializationReports
 from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress, ViewProgress, materialize_view
 from featurestore.records import health, stored_definition
@@ -86,8 +87,9 @@ def materialize_views(
             report_errors.append(error)
             raise
 
-    with EditionPublisher(runtime) as publisher:
+    with MaterializationReports(runtime) as reports, EditionPublisher(runtime) as publisher:
         for applied in versions:
+            reports.start(applied)
             try:
                 view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
                 done.append(materialize_view(runtime, publisher, applied, view, start, end, report_or_stop))
@@ -106,7 +108,9 @@ def materialize_views(
                 failures.append(Failure(applied.name, applied.table, _unexpected_error(applied.name, error)))
                 if _is_full(error):
                     break
-        return _commit_edition(publisher, done, failures, report)
+        outcome = _commit_edition(publisher, done, failures, report)
+        reports.end({run.table: run.snapshot_id for run in outcome}, {failure.table: failure.error for failure in outcome.failures})
+        return outcome
 
 
 def _commit_edition(

@@ -11,6 +11,8 @@ from featurestore.errors import Conflict, NotFound
 from featurestore.joins.pinned import join_pinned
 from featurestore.lakehouse import tables, tags, writes
 from featurestore.lakehouse.table import Table
+from featurestore.pipelines.lineage_events.datasets import training_set_datasets
+from featurestore.pipelines.lineage_events.run_report import report_run
 from featurestore.pipelines.training_sets import build_tags, feature_statistics, manifest, splits
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.pipelines.training_sets.observer import OnRowsWritten, RowObserver
@@ -31,6 +33,21 @@ def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_
     existing_table = tables.find(runtime.catalog, identifier)
     if existing_table is not None and (existing := _read_stored(runtime, existing_table, prepared.id)) is not None:
         return _open(runtime, *existing)
+    with report_run(runtime, f"training_set.{prepared.request.name}", "TRAINING_SET") as report:
+        entries, stored = _join_and_store(runtime, prepared, existing_table, on_rows_written, started)
+        report.complete(lambda: training_set_datasets(runtime, entries))
+    return _open(runtime, entries, stored)
+
+
+def _join_and_store(
+    runtime: Runtime,
+    prepared: PreparedTrainingSet,
+    existing_table: Table | None,
+    on_rows_written: OnRowsWritten | None,
+    started: float,
+) -> tuple[dict[str, Any], StoredRows]:
+    """The manifest and the stored rows of a new training set; `started` is the monotonic time at which its build began."""
+    identifier = _identifier(runtime, prepared.request.name)
     with (
         build_tags.tag_snapshots(runtime, prepared, identifier),
         join_pinned(runtime, prepared.plan, prepared.spine, prepared.pinned, prepared.request.known) as joined,
@@ -56,7 +73,7 @@ def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_
                 raise
     entries, stored = _read_stored(runtime, table, prepared.id) or _get_stored(runtime, prepared.id)
     feature_statistics.store_statistics(runtime, entries, feature_statistics.measure(stored, entries, observer.statistics()))
-    return _open(runtime, entries, stored)
+    return entries, stored
 
 
 def find_training_set(runtime: Runtime, id: str) -> TrainingSet | None:
