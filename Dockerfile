@@ -12,7 +12,7 @@ COPY featurestore ./featurestore
 # The lock is a constraint here, not a list: the image takes what the extras need and no development tools. Its hashes are held against
 # what comes, also against what only builds the package.
 RUN uv pip install --no-cache --python /opt/featurestore/bin/python \
-    --constraint requirements.lock --build-constraint requirements.lock ".[mlflow,postgres]"
+    --constraint requirements.lock --build-constraint requirements.lock ".[mlflow,oidc,postgres]"
 
 FROM python:3.13.7-slim-trixie@sha256:5f55cdf0c5d9dc1a415637a5ccc4a9e18663ad203673173b8cda8f8dcacef689
 RUN useradd --uid 10001 --create-home --home-dir /data featurestore

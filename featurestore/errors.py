@@ -6,7 +6,9 @@ FeatureStoreError
 ├── RequestError         the request was wrong: a spine, a value, an option
 │   ├── TypeMismatch     a value or column has a type that the definition does not allow
 │   ├── ModelError       a model raised an error for the rows, or gave no prediction for each
-│   └── TooLarge         the request or its result exceeds the server's limits of rows or bytes
+│   ├── TooLarge         the request or its result exceeds the server's limits of rows or bytes
+│   └── Unauthorized     the server knows nobody by the credentials of the request
+├── Forbidden            whoever sent the request does not have the privilege that it needs
 ├── NotFound             a view, service, table, training set, model or column does not exist
 ├── Conflict             the request contradicts the current state
 │   ├── CommitConflict   another writer committed to the same table first
@@ -89,6 +91,14 @@ class ModelError(RequestError):
 
 class TooLarge(RequestError):
     """The request or its result exceeds the server's limits; the message names the limit and an alternative."""
+
+
+class Unauthorized(RequestError):
+    """The server knows nobody by the credentials of the request; the message says which credentials it takes."""
+
+
+class Forbidden(FeatureStoreError):
+    """Whoever sent the request does not have the privilege that it needs; the message names it, and not whether an object exists."""
 
 
 class NotFound(FeatureStoreError):

@@ -139,12 +139,27 @@ class Settings(BaseSettings):
     )
     spine_limit: ByteSize = Field(default="8GiB", description="size limit of the decoded rows of an uploaded spine")
     spine_seconds: float = Field(default=300, gt=0, description="time limit in seconds for reading an uploaded spine")
-    token: Token | None = Field(default=None, description="bearer token that clients must send; default: none")
+    token: Token | None = Field(default=None, description="bearer token of an administrator, which clients may send; default: none")
+    oidc_issuer: Address | None = Field(
+        default=None, description="issuer of the OpenID Connect tokens that clients may send, as in their claim `iss`; default: none"
+    )
+    oidc_audience: str | None = Field(default=None, min_length=1, description="what these tokens must have in their claim `aud`")
+    oidc_groups_claim: str = Field(
+        default="groups", min_length=1, description="claim of these tokens with the groups of whoever sends them"
+    )
+    oidc_administrators: tuple[str, ...] = Field(
+        default=(), description='groups of these tokens whose members are administrators, as in `["platform"]`; default: none'
+    )
+    oidc_jwks_url: Address | None = Field(
+        default=None, description="address of the issuer's public keys; default: as the issuer's `/.well-known/openid-configuration` says"
+    )
     default_alias: str = Field(
         default="champion", min_length=1, description="alias of the model version that predicts for requests without version and alias"
     )
     allow_pickle: bool = Field(default=True, description="load models whose files can execute code, such as pickles")
-    allow_anonymous: bool = Field(default=False, description="let the server listen on other than loopback addresses without a token")
+    allow_anonymous: bool = Field(
+        default=False, description="let the server listen on other than loopback addresses without asking for credentials"
+    )
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description='host names of the server besides localhost, as in `["features.example.com"]`; `*.` matches any subdomain'
     )

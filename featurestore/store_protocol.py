@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from featurestore.access.key_results import ApiKey, CreatedKey
     from featurestore.dsl.csv_format import Csv
     from featurestore.dsl.lookup import FeatureLookup
     from featurestore.pipelines.lineage.audit_result import Audit
@@ -228,6 +229,17 @@ class Store(Protocol):
 
     def audit(self, uri: str, deep: bool = False) -> Audit:
         """The chain behind a model, with every link verified."""
+
+    def create_key(
+        self, name: str, groups: str | Sequence[str] = (), administrator: bool = False, expires: timedelta | str = "90d"
+    ) -> CreatedKey:
+        """Make an API key."""
+
+    def keys(self) -> list[ApiKey]:
+        """All API keys, the newest first."""
+
+    def revoke_key(self, id: str) -> ApiKey:
+        """Revoke an API key."""
 
     def close(self) -> None:
         """Close all connections."""

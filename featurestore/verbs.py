@@ -4,6 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featurestore.access.keys import create_key as create_key
+    from featurestore.access.keys import list_keys as list_keys
+    from featurestore.access.keys import revoke_key as revoke_key
     from featurestore.dsl.loader import load_definitions as load_definitions
     from featurestore.joins.pinned import join_pinned as join_pinned
     from featurestore.pipelines.feature_lookups.lookup_service import LookupArguments as LookupArguments
@@ -55,6 +58,7 @@ _HOMES = {
     "build_training_set": "pipelines.training_sets.build",
     "compare_training_sets": "pipelines.training_sets.comparison",
     "compare_views": "pipelines.maintenance.online_comparison",
+    "create_key": "access.keys",
     "create_table": "pipelines.written.create",
     "explain_retention": "pipelines.maintenance.retention",
     "find_impact": "pipelines.lineage.impact",
@@ -64,6 +68,7 @@ _HOMES = {
     "find_traffic": "pipelines.lineage.traffic",
     "fill_lost": "pipelines.materialization.filling",
     "join_pinned": "joins.pinned",
+    "list_keys": "access.keys",
     "list_training_sets": "pipelines.training_sets.listing",
     "load_definitions": "dsl.loader",
     "load_spooled": "pipelines.training_sets.spooled",
@@ -81,6 +86,7 @@ _HOMES = {
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",
     "request_of_lookups": "pipelines.feature_lookups.lookup_service",
+    "revoke_key": "access.keys",
     "report_rows_written": "pipelines.training_sets.progress",
     "table_history": "pipelines.lineage.history",
     "write_table": "pipelines.written.write",

@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "compare-traffic": ("featurestore.cli.compare_traffic", "Compare the aliases that receive a model's traffic."),
         "replay": ("featurestore.cli.replay", "Compute a logged prediction again, and compare."),
         "audit": ("featurestore.cli.audit", "Verify the chain behind a model."),
+        "key": ("featurestore.cli.key", "Create, list or revoke API keys."),
     },
     "Inspect": {
         "show": ("featurestore.cli.show", "List objects of a type, or show one of them."),

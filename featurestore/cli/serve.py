@@ -16,8 +16,8 @@ from featurestore.cli.output import print_json, say
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the store over HTTP.
 
-    If FEATURESTORE_TOKEN is set, clients must send it as a bearer token. Ctrl-C stops the server after it has finished
-    the requests in progress.
+    If FEATURESTORE_TOKEN is set, or there are API keys, clients must send one as a bearer token. Ctrl-C stops the server
+    after it has finished the requests in progress.
     """
     # Imported here, since a web framework would slow down `--help`.
     from featurestore.server.run import run_server  # noqa: PLC0415

@@ -9,7 +9,7 @@ import httpx
 import pyarrow as pa
 
 from featurestore import errors
-from featurestore.errors import DefinitionError, FeatureStoreError, NotReady, Problem, RequestError
+from featurestore.errors import DefinitionError, FeatureStoreError, NotReady, Problem, RequestError, Unauthorized
 from featurestore.redaction import without_secrets
 
 ERROR_TYPES: Mapping[str, type[FeatureStoreError]] = {
@@ -38,7 +38,9 @@ def raise_error(response: httpx.Response, url: str) -> None:
             status=response.status_code,
         ) from None
     if response.status_code == 401:
-        raise RequestError(f"{url} asks for a token, and there was none or a wrong one: connect(url, token=...)", url=url)
+        raise Unauthorized(
+            f"{url} asks for a token, and there was none or a wrong one: connect(url, token=...); it says: {error.message}", url=url
+        )
     raise error
 
 

@@ -131,6 +131,9 @@ class AsyncRemoteStore:
     demote = _awaitable(ServerVerbs.demote)
     rollback = _awaitable(ServerVerbs.rollback)
     archive = _awaitable(ServerVerbs.archive)
+    create_key = _awaitable(ServerVerbs.create_key)
+    keys = _awaitable(ServerVerbs.keys)
+    revoke_key = _awaitable(ServerVerbs.revoke_key)
 
     async def close(self) -> None:
         """Close all connections."""

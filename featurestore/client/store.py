@@ -85,6 +85,9 @@ class RemoteStore:
     demote = _blocking(ServerVerbs.demote)
     rollback = _blocking(ServerVerbs.rollback)
     archive = _blocking(ServerVerbs.archive)
+    create_key = _blocking(ServerVerbs.create_key)
+    keys = _blocking(ServerVerbs.keys)
+    revoke_key = _blocking(ServerVerbs.revoke_key)
 
     def close(self) -> None:
         """Close all connections."""

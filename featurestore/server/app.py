@@ -18,6 +18,9 @@ from featurestore.models.prediction_log.log import PredictionLog
 from featurestore.online.factory import open_async_reader
 from featurestore.online.store import AsyncReader
 from featurestore.server import hidden_paths, spines
+from featurestore.server.access.authenticator import Authenticator
+from featurestore.server.access.key_routes import KeyRoutes
+from featurestore.server.access.middleware import AccessMiddleware
 from featurestore.server.admission import Admission, AdmissionMiddleware
 from featurestore.server.bounds import Lookups, Pool
 from featurestore.server.compression import CompressionMiddleware
@@ -35,7 +38,7 @@ from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.large.reader import LargeBodies
 from featurestore.server.load import Load, LoadMiddleware
 from featurestore.server.metrics import Metrics, MetricsMiddleware
-from featurestore.server.middleware import Authorization, BodyLimitMiddleware, ErrorMiddleware, TokenMiddleware
+from featurestore.server.middleware import BodyLimitMiddleware, ErrorMiddleware
 from featurestore.server.models import mlflow_webhooks
 from featurestore.server.models.fast_predictions import FastPredictions
 from featurestore.server.models.inference import InferenceProtocol
@@ -44,7 +47,7 @@ from featurestore.server.models.routes import Models
 from featurestore.server.online import Online
 from featurestore.server.online_watch import OnlineWatch
 from featurestore.server.predictions import Predictions
-from featurestore.server.routing import EngineRoute, LongRoute
+from featurestore.server.routing import EngineRoute, LongRoute, check_routes
 from featurestore.server.tables import Tables
 from featurestore.server.training_sets import TrainingSets
 from featurestore.server.uploads.reader import UploadReader
@@ -61,9 +64,9 @@ DESCRIPTION = """\
 A feature store on Apache Iceberg: point-in-time correct training sets, and the same features in online lookups.
 
 Times are RFC 3339 in UTC, and snapshot ids are strings. Every error has the body `{"error": {"type", "message", "details"}}`.
-The statuses are 400 and 422 for an invalid request, 401 for a missing or wrong token, 404 for an unknown name, 409 for a conflict,
-413 for a body that is too large, 501 for what is not implemented, 503 for what is not reachable or not ready, and 507 for too
-little memory or disk space.
+The statuses are 400 and 422 for an invalid request, 401 for missing or wrong credentials, 403 for a missing right, 404 for an unknown
+name, 409 for a conflict, 413 for a body that is too large, 501 for what is not implemented, 503 for what is not reachable or not ready,
+and 507 for too little memory or disk space.
 """
 
 
@@ -91,23 +94,23 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
     webhooks = mlflow_webhooks.MlflowWebhooks(store, predictor)
     open_paths = (*OPEN_PATHS, mlflow_webhooks.PATH)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
-    authorization = Authorization(store.settings.token.reveal()) if store.settings.token else None
+    authenticator = Authenticator(store)
     load = Load(settings.concurrent_requests)
     middleware = [
         Middleware(MetricsMiddleware, metrics=metrics),
         Middleware(AdmissionMiddleware, admission=admission),
         Middleware(ErrorMiddleware),
         Middleware(LoadMiddleware, load=load, open_paths=UNLIMITED_PATHS),
-        *([Middleware(TokenMiddleware, authorization=authorization, open_paths=open_paths)] if authorization else []),
+        Middleware(AccessMiddleware, authenticator=authenticator, open_paths=open_paths),
         Middleware(BodyLimitMiddleware, limit=settings.body_bytes(), upload_limit=settings.upload_bytes()),
         Middleware(CompressionMiddleware, smallest=settings.gzip_bytes()),
         Middleware(ContentTypeMiddleware, form_paths=spines.PATHS),
     ]
     engine_routes = _engine_routes(store, jobs)
     _send_to_workers(engine_routes, workers, store.settings)
-    prediction_path = FastPath(settings, admission, authorization, load)
+    prediction_path = FastPath(settings, admission, authenticator, load)
     # Lookups are quick: a server that works on many other requests answers them all the same.
-    lookup_path = FastPath(settings, admission, authorization, Load(settings.concurrent_requests))
+    lookup_path = FastPath(settings, admission, authenticator, Load(settings.concurrent_requests))
 
     def front(app: ASGIApp) -> ASGIApp:
         return ErrorMiddleware(
@@ -115,7 +118,7 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
         )
 
     app = Application(
-        token=authorization is not None,
+        asks=lambda: authenticator.asks,
         front=front,
         open_paths=open_paths,
         title="featurestore",
@@ -130,11 +133,13 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
             *Models(store, predictor).routes(),
             *InferenceProtocol(settings, predictor).routes(),
             *webhooks.routes(),
+            *KeyRoutes(store).routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
         lifespan=_lifespan(
             store,
+            authenticator,
             OnlineWatch(store, jobs),
             large_bodies,
             workers,
@@ -149,6 +154,7 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    check_routes(app.routes, open_paths)
     app.state.large_bodies = large_bodies
     return app
 
@@ -184,6 +190,7 @@ def _send_to_workers(routes: Sequence[APIRoute], workers: Workers, settings: Set
 
 def _lifespan(
     store: FeatureStore,
+    authenticator: Authenticator,
     online_watch: OnlineWatch,
     large_bodies: LargeBodies,
     workers: Workers,
@@ -201,6 +208,7 @@ def _lifespan(
         for component, error in (await run_in_threadpool(store.check)).items():
             if error is not None:
                 logger.warning("%s: %s", component, error)
+        await run_in_threadpool(authenticator.start)
         warm_up.start()
         online_watch.start()
         prediction_log.start()
@@ -209,6 +217,7 @@ def _lifespan(
         warming_up = asyncio.create_task(workers.warm_up())
         yield
         await warming_up
+        await run_in_threadpool(authenticator.stop)
         await run_in_threadpool(online_watch.stop)
         if reader is not None:
             await reader.close()

@@ -12,6 +12,7 @@ from featurestore.dsl.definitions import Definition, gather
 from featurestore.errors import CommitConflict
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.server import json_body, responses
+from featurestore.server.access.needs import Needs
 from featurestore.server.requests import ApplyBody, DefinitionsBody, PlanBody
 from featurestore.server.routing import EngineRoute, delete, get, json_of, post
 from featurestore.store import FeatureStore
@@ -31,19 +32,51 @@ class Definitions:
     def routes(self) -> list[APIRoute]:
         """The routes of definitions."""
         return [
-            get("/v1/entities", self.list_entities, TAG, response_model=list[responses.Entity]),
-            get("/v1/sources", self.list_sources, TAG, response_model=list[responses.Source]),
-            get("/v1/views", self.list_views, TAG, response_model=list[responses.View]),
-            get("/v1/views/{name}", self.get_view, TAG, response_model=responses.ViewDetail),
-            get("/v1/services", self.list_services, TAG, response_model=list[responses.Service]),
-            get("/v1/services/{name}", self.get_service, TAG, response_model=responses.ServiceDetail),
-            delete("/v1/views/{name}", self.remove_view, TAG, kind=EngineRoute, response_model=responses.Removal),
-            delete("/v1/views/{name}/versions/{version}", self.remove_version, TAG, kind=EngineRoute, response_model=responses.Removal),
-            delete("/v1/services/{name}", self.remove_service, TAG, kind=EngineRoute, response_model=responses.Removal),
-            get("/v1/impact", self.find_impact, TAG, kind=EngineRoute, response_model=responses.Impact),
-            get("/v1/lineage", self.find_lineage, TAG, kind=EngineRoute, response_model=responses.ColumnLineage),
-            post("/v1/plan", self.plan, TAG, kind=EngineRoute, response_model=responses.Plan, openapi_extra=json_of(PlanBody)),
-            post("/v1/apply", self.apply, TAG, kind=EngineRoute, response_model=responses.Plan, openapi_extra=json_of(ApplyBody)),
+            get("/v1/entities", self.list_entities, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.Entity]),
+            get("/v1/sources", self.list_sources, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.Source]),
+            get("/v1/views", self.list_views, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.View]),
+            get("/v1/views/{name}", self.get_view, TAG, needs=Needs.ADMINISTRATOR, response_model=responses.ViewDetail),
+            get("/v1/services", self.list_services, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.Service]),
+            get("/v1/services/{name}", self.get_service, TAG, needs=Needs.ADMINISTRATOR, response_model=responses.ServiceDetail),
+            delete(
+                "/v1/views/{name}", self.remove_view, TAG, needs=Needs.ADMINISTRATOR, kind=EngineRoute, response_model=responses.Removal
+            ),
+            delete(
+                "/v1/views/{name}/versions/{version}",
+                self.remove_version,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=EngineRoute,
+                response_model=responses.Removal,
+            ),
+            delete(
+                "/v1/services/{name}",
+                self.remove_service,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=EngineRoute,
+                response_model=responses.Removal,
+            ),
+            get("/v1/impact", self.find_impact, TAG, needs=Needs.ADMINISTRATOR, kind=EngineRoute, response_model=responses.Impact),
+            get("/v1/lineage", self.find_lineage, TAG, needs=Needs.ADMINISTRATOR, kind=EngineRoute, response_model=responses.ColumnLineage),
+            post(
+                "/v1/plan",
+                self.plan,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=EngineRoute,
+                response_model=responses.Plan,
+                openapi_extra=json_of(PlanBody),
+            ),
+            post(
+                "/v1/apply",
+                self.apply,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=EngineRoute,
+                response_model=responses.Plan,
+                openapi_extra=json_of(ApplyBody),
+            ),
         ]
 
     def list_entities(self) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featurestore.errors import NotFound
+from featurestore.server.access.needs import Needs
 from featurestore.server.routing import get
 
 PAGE = """\
@@ -45,14 +46,14 @@ PATHS = ("/docs", "/docs/start.js", *(f"/docs/{name}" for name in FILES))
 
 
 class Application(FastAPI):
-    """FastAPI whose OpenAPI description declares the bearer token, so that the page has a field for it.
+    """FastAPI whose OpenAPI description declares the bearer token, so that the page has a field for it, while the server `asks` for one.
 
     `front` wraps the ASGI application: it returns one that answers some requests itself and passes the others on.
     """
 
-    def __init__(self, *, token: bool, open_paths: Collection[str], front: Callable[[ASGIApp], ASGIApp], **more: Any) -> None:
+    def __init__(self, *, asks: Callable[[], bool], open_paths: Collection[str], front: Callable[[ASGIApp], ASGIApp], **more: Any) -> None:
         super().__init__(**more)
-        self._token, self._open_paths = token, open_paths
+        self._asks, self._open_paths = asks, open_paths
         self._front = front(super().__call__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,15 +61,16 @@ class Application(FastAPI):
         await self._front(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI description, built once."""
+        """The OpenAPI description. A server asks for credentials from when it has API keys on."""
         document = super().openapi()
-        if self._token and "security" not in document:
-            document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"token": []}]
-            for path in document["paths"].keys() & set(self._open_paths):
-                for operation in document["paths"][path].values():
-                    operation["security"] = []
-        return document
+        if not self._asks():
+            return document
+        paths = dict(document["paths"])
+        for path in paths.keys() & set(self._open_paths):
+            paths[path] = {method: {**operation, "security": []} for method, operation in paths[path].items()}
+        scheme = {"token": {"type": "http", "scheme": "bearer"}}
+        components = {**document.get("components", {}), "securitySchemes": scheme}
+        return {**document, "paths": paths, "components": components, "security": [{"token": []}]}
 
 
 class Docs:
@@ -77,9 +79,9 @@ class Docs:
     def routes(self) -> list[APIRoute]:
         """The routes, which the OpenAPI description leaves out."""
         return [
-            get("/docs", self.page, "docs", include_in_schema=False),
-            get("/docs/start.js", self.start, "docs", include_in_schema=False),
-            get("/docs/{name}", self.file, "docs", include_in_schema=False),
+            get("/docs", self.page, "docs", needs=Needs.NOTHING, include_in_schema=False),
+            get("/docs/start.js", self.start, "docs", needs=Needs.NOTHING, include_in_schema=False),
+            get("/docs/{name}", self.file, "docs", needs=Needs.NOTHING, include_in_schema=False),
         ]
 
     async def page(self) -> Response:

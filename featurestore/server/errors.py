@@ -14,6 +14,7 @@ from featurestore.errors import (
     Conflict,
     DefinitionError,
     FeatureStoreError,
+    Forbidden,
     MaterializationFailed,
     MissingExtra,
     ModelError,
@@ -25,8 +26,10 @@ from featurestore.errors import (
     Timeout,
     TooLarge,
     TypeMismatch,
+    Unauthorized,
 )
 from featurestore.masking import logger_of
+from featurestore.server.access.access import by_whom
 from featurestore.server.error_body import LISTED, PRIVATE, TEXT, document, document_of
 from featurestore.server.logs import printable
 from featurestore.values import json_encoding
@@ -38,6 +41,8 @@ STATUSES: Mapping[type[FeatureStoreError], int] = {
     TypeMismatch: 422,
     ModelError: 422,
     RequestError: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
     TooLarge: 413,
     Timeout: 503,
     NotFound: 404,
@@ -50,7 +55,7 @@ STATUSES: Mapping[type[FeatureStoreError], int] = {
 }
 """The HTTP status by error class; an error has the status of its nearest base class in this mapping."""
 
-NAMES = {401: "Unauthorized", 404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge"}
+NAMES = {404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge"}
 """The error type by status, for errors of the web framework."""
 
 
@@ -80,11 +85,11 @@ async def handle_error(request: Request, error: FeatureStoreError) -> Response:
     if error.details.get("left"):
         logger.debug("the client of a request disconnected")
     elif isinstance(error, Timeout):
-        logger.warning("a request to %s was stopped: %s", printable(request.scope["path"]), error)
+        logger.warning("a request to %s%s was stopped: %s", printable(request.scope["path"]), by_whom(request.scope), error)
     elif status >= 500 or PRIVATE in error.details:
         # The message says which package to install; the traceback of the import adds nothing.
         cause = None if isinstance(error, MissingExtra) else error.__cause__
-        logger.warning("%s %s: %s", request.method, printable(request.scope["path"]), error, exc_info=cause)
+        logger.warning("%s %s%s: %s", request.method, printable(request.scope["path"]), by_whom(request.scope), error, exc_info=cause)
     return response(status, document_of(error), retry_headers(error))
 
 

@@ -16,6 +16,7 @@ from featurestore.online.store import AsyncReader, OnlineStore
 from featurestore.pipelines.online_lookup.entity_cache import EntityCache
 from featurestore.pipelines.online_lookup.lookup_derived import DerivedFeatures
 from featurestore.pipelines.online_lookup.lookup_json import AGAIN, Again, Answer, LookupWriter
+from featurestore.server.access.needs import Needs
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.compression import compress_for
 from featurestore.server.fast_path import FastPath, receive_body
@@ -31,6 +32,7 @@ READS = 600
 ATTEMPTS = 5
 """How often a lookup is begun because what was kept is not valid anymore. It is dropped then, so the second attempt reads everything."""
 PATH = "/v1/services/{service}/online"
+NEEDS = Needs.ADMINISTRATOR
 _BEGIN, _, _END = PATH.partition("{service}")
 _FULL = {b"": True, b"full=true": True, b"full=false": False}
 
@@ -87,7 +89,7 @@ class FastLookups:
         if not (path.startswith(_BEGIN) and path.endswith(_END)) or scope["method"] != "POST" or scope["query_string"] not in _FULL:
             return False
         accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
-        return ARROW_HEADER not in accepted.lower() and self._path.admits(scope)
+        return ARROW_HEADER not in accepted.lower() and self._path.admits(scope, NEEDS)
 
     async def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
         """The answer; None for a request that the ordinary route has to answer."""

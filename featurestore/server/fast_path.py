@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 from starlette.types import Message, Receive, Scope
 
+from featurestore.server.access.access import Access, set_access
+from featurestore.server.access.authenticator import Authenticator
+from featurestore.server.access.needs import Needs
 from featurestore.server.admission import Admission
 from featurestore.server.content_types import JSON_HEADER
 from featurestore.server.json_body import IN_LOOP_BYTES
 from featurestore.server.load import Load
-from featurestore.server.middleware import Authorization, content_length
+from featurestore.server.middleware import content_length
 from featurestore.settings import Settings
 
 
@@ -20,20 +23,24 @@ class FastPath:
     limit are left to the middleware as well.
     """
 
-    def __init__(self, settings: Settings, admission: Admission, authorization: Authorization | None, load: Load) -> None:
-        self._admission, self._authorization, self.load = admission, authorization, load
+    def __init__(self, settings: Settings, admission: Admission, authenticator: Authenticator, load: Load) -> None:
+        self._admission, self._authenticator, self.load = admission, authenticator, load
         # Larger bodies are parsed off the event loop.
         self._body_limit = min(settings.body_bytes(), IN_LOOP_BYTES)
 
-    def admits(self, scope: Scope) -> bool:
-        """Whether a request may be answered here."""
+    def admits(self, scope: Scope, needs: Needs) -> bool:
+        """Whether a request may be answered here: it is plain, and whoever sends it may do what its route `needs`."""
         headers = dict(scope["headers"])
         if headers.get(b"content-type") != JSON_HEADER or b"content-encoding" in headers or b"transfer-encoding" in headers:
             return False
         length = content_length(headers)
         if length is None or length > self._body_limit or self.load.is_full:
             return False
-        return self._admission.refusal(scope) is None and (self._authorization is None or self._authorization.allows(scope))
+        if self._admission.refusal(scope) is not None or (principal := self._authenticator.find(scope)) is None:
+            return False
+        access = Access(principal)
+        set_access(scope, access)
+        return access.allows(needs)
 
 
 class ReceivedBody(NamedTuple):

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from featurestore.errors import RequestError
 from featurestore.server import json_body
+from featurestore.server.access.needs import Needs
 from featurestore.server.requests.body import Body
 from featurestore.server.requests.governance import (
     ArchivingBody,
@@ -42,13 +43,34 @@ class Governance:
             ("archivings", self.archive_model, ArchivingBody),
         ]
         return [
-            get("/v1/predictions/{request_id}/replay", self.replay_prediction, TAG, kind=LongRoute, response_model=bodies.Replay),
-            get("/v1/retention", self.explain_retention, "maintenance", response_model=list[bodies.RetainedSnapshot]),
-            get("/v1/models/{name}/traffic", self.get_traffic, TAG, kind=EngineRoute, response_model=bodies.Traffic),
+            get(
+                "/v1/predictions/{request_id}/replay",
+                self.replay_prediction,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=LongRoute,
+                response_model=bodies.Replay,
+            ),
+            get(
+                "/v1/retention",
+                self.explain_retention,
+                "maintenance",
+                needs=Needs.ADMINISTRATOR,
+                response_model=list[bodies.RetainedSnapshot],
+            ),
+            get(
+                "/v1/models/{name}/traffic",
+                self.get_traffic,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=EngineRoute,
+                response_model=bodies.Traffic,
+            ),
             put(
                 "/v1/models/{name}/traffic",
                 self.set_traffic,
                 TAG,
+                needs=Needs.ADMINISTRATOR,
                 kind=LongRoute,
                 response_model=bodies.Traffic,
                 openapi_extra=json_of(TrafficBody),
@@ -57,16 +79,18 @@ class Governance:
                 "/v1/models/{name}/traffic-comparisons",
                 self.compare_traffic,
                 TAG,
+                needs=Needs.ADMINISTRATOR,
                 kind=LongRoute,
                 response_model=bodies.TrafficComparison,
                 openapi_extra=json_of(TrafficComparisonBody),
             ),
-            get("/v1/models/{name}/audit", self.audit_model, TAG, kind=LongRoute, response_model=bodies.Audit),
+            get("/v1/models/{name}/audit", self.audit_model, TAG, needs=Needs.ADMINISTRATOR, kind=LongRoute, response_model=bodies.Audit),
             *(
                 post(
                     f"/v1/models/{{name}}/{what}",
                     endpoint,
                     TAG,
+                    needs=Needs.ADMINISTRATOR,
                     kind=LongRoute,
                     response_model=bodies.AliasChange,
                     openapi_extra=json_of(body),

@@ -11,6 +11,7 @@ from featurestore.models.mlflow_access.answers import Answers
 from featurestore.models.mlflow_access.health import check_tracking, is_installed
 from featurestore.records.health import served_verbs
 from featurestore.server import docs
+from featurestore.server.access.needs import Needs
 from featurestore.server.metrics import Metrics
 from featurestore.server.responses.inference import ServerLive, ServerReady
 from featurestore.server.routing import get
@@ -41,11 +42,11 @@ class Health:
     def routes(self) -> list[APIRoute]:
         """The routes of the probes and the metrics."""
         return [
-            get("/healthz", self.healthz, "health", response_model=dict[str, str]),
-            get("/readyz", self.readyz, "health", response_model=dict[str, str]),
-            get(LIVE, self.live, "health", response_model=ServerLive),
-            get(READY, self.ready, "health", response_model=ServerReady),
-            get("/metrics", self.metrics, "health", response_class=Response),
+            get("/healthz", self.healthz, "health", needs=Needs.NOTHING, response_model=dict[str, str]),
+            get("/readyz", self.readyz, "health", needs=Needs.NOTHING, response_model=dict[str, str]),
+            get(LIVE, self.live, "health", needs=Needs.NOTHING, response_model=ServerLive),
+            get(READY, self.ready, "health", needs=Needs.NOTHING, response_model=ServerReady),
+            get("/metrics", self.metrics, "health", needs=Needs.ADMINISTRATOR, response_class=Response),
         ]
 
     async def healthz(self) -> dict[str, str]:

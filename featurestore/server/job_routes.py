@@ -7,8 +7,11 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from featurestore.access.principal import Principal
 from featurestore.errors import Conflict, NotFound
 from featurestore.server import json_body, responses
+from featurestore.server.access.access import principal_of
+from featurestore.server.access.needs import Needs
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.operations import OPERATIONS, Operation
@@ -34,6 +37,7 @@ class JobRoutes:
                 path,
                 self.start,
                 tag,
+                needs=Needs.ADMINISTRATOR,
                 name=f"start_{kind}",
                 description=operation.summary,
                 status_code=202,
@@ -44,6 +48,7 @@ class JobRoutes:
                 f"{path}/{{id}}",
                 self.state,
                 tag,
+                needs=Needs.ADMINISTRATOR,
                 name=f"get_{kind}",
                 description=f"The state of a {kind} and, when it is done, its result.",
                 response_model=state,
@@ -52,6 +57,7 @@ class JobRoutes:
                 f"{path}/{{id}}",
                 self.cancel,
                 tag,
+                needs=Needs.ADMINISTRATOR,
                 name=f"cancel_{kind}",
                 description=f"Cancel a {kind} that is queued or running. {operation.after_cancel} 409 if it is done.",
                 response_model=state,
@@ -61,7 +67,7 @@ class JobRoutes:
     async def start(self, request: Request) -> dict[str, Any]:
         """Check the request and queue its job. Raises: the errors of the check; NotReady if too many jobs are queued."""
         body, default = self._operation.body, self._operation.body() if self._operation.has_default else None
-        return await run_in_threadpool(self._start, await json_body.read_typed(request, body, default))
+        return await run_in_threadpool(self._start, await json_body.read_typed(request, body, default), principal_of(request.scope))
 
     async def state(self, id: str, wait: Wait = 0) -> dict[str, Any]:
         """The state of the job when it ends, or after `wait` seconds."""
@@ -76,9 +82,10 @@ class JobRoutes:
             raise Conflict(f"{id} is done: there is nothing to cancel")
         return state
 
-    def _start(self, body: Body) -> dict[str, Any]:
+    def _start(self, body: Body, principal: Principal) -> dict[str, Any]:
         kind = self._operation.kind
-        job = self._jobs.start(f"{kind}-{uuid.uuid4().hex[:16]}", kind, self._operation.check(self._store, body))
+        checked = self._operation.check(self._store, body)
+        job = self._jobs.start(f"{kind}-{uuid.uuid4().hex[:16]}", kind, checked, principal=principal)
         return {"id": job.id, "state": job.state, "url": f"{self._operation.path}/{job.id}"}
 
     def _document(self, id: str, job: Job | None) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""Middleware for unexpected errors, the token and the size limit; plain ASGI, for speed."""
+"""Middleware for unexpected errors and the size limit; plain ASGI, for speed."""
 
 import asyncio
-import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featurestore.masking import logger_of
 from featurestore.server import request_ids
+from featurestore.server.access.access import by_whom
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.error_body import document
 from featurestore.server.errors import response
@@ -55,7 +55,7 @@ class ErrorMiddleware:
             await _guarded(response(503, document("NotReady", message)))(scope, receive, send)
         except Exception as failed:
             request_id = request_ids.request_id_of(scope)
-            logger.exception("request %s: %s %s failed", request_id, scope["method"], printable(scope["path"]))
+            logger.exception("request %s: %s %s%s failed", request_id, scope["method"], printable(scope["path"]), by_whom(scope))
             if started:
                 # Part of the response was sent: only a broken connection tells the client that the rest is missing.
                 raise
@@ -76,33 +76,6 @@ def _guarded(answer: Response) -> Response:
     """The answer with the headers of every response, also where it is sent in front of the middleware that adds them."""
     answer.raw_headers.extend(RESPONSE_HEADERS)
     return answer
-
-
-class Authorization:
-    """The check of the header `Authorization: Bearer <token>`, in constant time."""
-
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
-
-    def allows(self, scope: Scope) -> bool:
-        """Whether the request has the right token."""
-        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return hmac.compare_digest(header, self._expected)
-
-
-class TokenMiddleware:
-    """Requires the token on all paths except `open_paths`."""
-
-    def __init__(self, app: ASGIApp, authorization: Authorization, open_paths: Collection[str]) -> None:
-        self._app, self._authorization = app, authorization
-        self._open_paths = frozenset(open_paths)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._open_paths or self._authorization.allows(scope):
-            await self._app(scope, receive, send)
-            return
-        body = document("Unauthorized", "this server requires a token; send the header 'Authorization: Bearer <token>'")
-        await response(401, body, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
 
 
 class BodyLimitMiddleware:

@@ -10,7 +10,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.pipelines.online_lookup.lookup_json import Answer, count_statuses
 from featurestore.server import json_body, responses
 from featurestore.server.bounds import Lookups, check_entities
-from featurestore.server.fast_lookups import PATH
+from featurestore.server.fast_lookups import NEEDS, PATH
 from featurestore.server.media_types import ARROW, JSON, prefers_arrow
 from featurestore.server.metrics import Metrics
 from featurestore.server.requests import OnlineBody
@@ -44,7 +44,7 @@ class Online:
         openapi = {"parameters": PARAMETERS, **body_of((JSON, schema_of(OnlineBody)))}
         arrow = {"schema": {"type": "string", "format": "binary"}}
         answer = {"model": responses.OnlineFeatures, "content": {ARROW: arrow}}
-        return [post(PATH, self.look_up, "online", kind=BareRoute, responses={200: answer}, openapi_extra=openapi)]
+        return [post(PATH, self.look_up, "online", needs=NEEDS, kind=BareRoute, responses={200: answer}, openapi_extra=openapi)]
 
     async def look_up(self, request: Request) -> Response:
         """The newest features of each entity, in the order of the request: the values that a training set has for the current time.

@@ -1,60 +1,84 @@
 """Functions and route classes that build the explicit lists of routes."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from featurestore.errors import RequestError, near
+from featurestore.server.access.access import check_access
+from featurestore.server.access.needs import Needs
 from featurestore.server.responses import ErrorAnswer
 
 Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait for the job to end before the current state is returned")]
 PARAMETER_CHARACTERS = 100
 """Characters of an unknown query parameter that its error repeats."""
+DESCRIPTION_PATH = "/openapi.json"
+"""The path of the description of the API, which FastAPI adds itself."""
 CANCEL_SECONDS = 15.0
 """Default time that a cancellation waits for its job to end."""
 
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorAnswer, "description": "Error"}}
 
 
-def get(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
-    """A GET route; the endpoint's docstring is its description."""
-    return _route("GET", path, endpoint, tag, **more)
+def get(path: str, endpoint: Callable[..., Any], tag: str, *, needs: Needs, **more: Any) -> APIRoute:
+    """A GET route; the endpoint's docstring is its description. `needs` says who may call it."""
+    return _route("GET", path, endpoint, tag, needs, **more)
 
 
-def post(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
+def post(path: str, endpoint: Callable[..., Any], tag: str, *, needs: Needs, **more: Any) -> APIRoute:
     """A POST route."""
-    return _route("POST", path, endpoint, tag, **more)
+    return _route("POST", path, endpoint, tag, needs, **more)
 
 
-def put(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
+def put(path: str, endpoint: Callable[..., Any], tag: str, *, needs: Needs, **more: Any) -> APIRoute:
     """A PUT route."""
-    return _route("PUT", path, endpoint, tag, **more)
+    return _route("PUT", path, endpoint, tag, needs, **more)
 
 
-def delete(path: str, endpoint: Callable[..., Any], tag: str, **more: Any) -> APIRoute:
+def delete(path: str, endpoint: Callable[..., Any], tag: str, *, needs: Needs, **more: Any) -> APIRoute:
     """A DELETE route."""
-    return _route("DELETE", path, endpoint, tag, **more)
+    return _route("DELETE", path, endpoint, tag, needs, **more)
 
 
 def _route(
-    method: str, path: str, endpoint: Callable[..., Any], tag: str, *, kind: "type[StrictRoute] | None" = None, **more: Any
+    method: str, path: str, endpoint: Callable[..., Any], tag: str, needs: Needs, *, kind: "type[StrictRoute] | None" = None, **more: Any
 ) -> APIRoute:
     name = more.pop("name", endpoint.__name__)
-    responses = {**ERRORS, **more.pop("responses", {})}
-    return (kind or StrictRoute)(path, endpoint, methods=[method], tags=[tag], name=name, operation_id=name, responses=responses, **more)
+    named = {"name": name, "operation_id": name, "responses": {**ERRORS, **more.pop("responses", {})}}
+    return (kind or StrictRoute)(path, endpoint, needs=needs, methods=[method], tags=[tag], **named, **more)
+
+
+def check_routes(routes: Sequence[BaseRoute], open_paths: Collection[str]) -> None:
+    """Check that every route says what it needs, and that exactly those that need nothing are on `open_paths`.
+
+    Raises: ValueError; then the application does not start.
+    """
+    for route in routes:
+        path = getattr(route, "path", "")
+        needs = route.needs if isinstance(route, StrictRoute) else Needs.NOTHING if path == DESCRIPTION_PATH else None
+        if needs is None:
+            raise ValueError(f"the route {path or route!r} does not say what it needs")
+        # Of a path with a parameter, some values may be open: the files of a page.
+        if "{" not in path and (path in open_paths) is not (needs is Needs.NOTHING):
+            raise ValueError(f"the route {path} needs {needs.value}, and {'is' if path in open_paths else 'is not'} an open path")
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses query parameters that it does not have, or that are given twice: one of them would otherwise be ignored."""
+    """A route that says what it needs, and refuses those who may not call it.
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:
+    It also refuses query parameters that it does not have, or that are given twice: one of them would otherwise be ignored.
+    """
+
+    def __init__(self, *arguments: Any, needs: Needs, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self.needs = needs
         described = (self.openapi_extra or {}).get("parameters", ())
         self._query = {parameter["name"] for parameter in described if parameter["in"] == "query"}
         self._query |= {parameter.alias for parameter in self.dependant.query_params}
@@ -62,7 +86,8 @@ class StrictRoute(APIRoute):
         self._lists = {parameter.alias for parameter in self.dependant.query_params if _is_list(parameter.field_info.annotation)}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. Raises: RequestError naming an unknown query parameter."""
+        """Answer a request. Raises: Forbidden; RequestError naming an unknown query parameter."""
+        check_access(scope, self.needs, f"{scope['method']} {self.path_format}")
         seen: set[str] = set()
         for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True) if scope["query_string"] else ():
             shown, route = name[:PARAMETER_CHARACTERS], f"{scope['method']} {self.path_format}"

@@ -1,7 +1,6 @@
 """Run the server: open the listening socket first, so that its address is known, then start one or several uvicorn processes on it."""
 
 import functools
-import ipaddress
 import multiprocessing
 import os
 import shutil
@@ -17,9 +16,12 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from featurestore import private
+from featurestore.access.keys import read_keys
 from featurestore.errors import RequestError
 from featurestore.masking import logger_of
 from featurestore.server import logs
+from featurestore.server.access.authenticator import is_loopback, may_be_open
+from featurestore.server.access.oidc import IdentityTokens
 from featurestore.server.app import create_app
 from featurestore.server.connection import protocol_of
 from featurestore.server.jobs import memory
@@ -40,7 +42,7 @@ HUNG_SECONDS = 60
 def run_server(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is called with the URL once the server accepts connections.
 
-    Raises: RequestError if it cannot listen on the address, or must not do so without a token.
+    Raises: RequestError if it cannot listen on the address, or must not do so without asking for credentials.
     """
     _refuse_anonymous(settings)
     listener = listen(settings.host, settings.port)
@@ -60,8 +62,10 @@ def run_server(settings: Settings, announce: Callable[[str], None]) -> None:
         timeout_worker_healthcheck=HUNG_SECONDS,
     )
     with listener:
-        if settings.token is None and not _is_loopback(settings.host):
-            logger.warning("anyone who can reach %s can read and change everything, as allow_anonymous says", settings.host)
+        if settings.allow_anonymous and settings.token is None and settings.oidc_issuer is None and not is_loopback(settings.host):
+            logger.warning(
+                "until there is an API key, anyone who can reach %s can read and change everything, as allow_anonymous says", settings.host
+            )
         if settings.token is not None and len(settings.token.reveal()) < MIN_TOKEN_LENGTH:
             logger.warning(
                 "the token has less than %d characters and is easy to guess; `openssl rand -hex 32` makes a good one", MIN_TOKEN_LENGTH
@@ -139,18 +143,16 @@ def url_of(host: str, listener: socket.socket) -> str:
 
 
 def _refuse_anonymous(settings: Settings) -> None:
-    if settings.token is None and not settings.allow_anonymous and not _is_loopback(settings.host):
+    if settings.token is not None or IdentityTokens.of(settings) is not None or may_be_open(settings):
+        return
+    with FeatureStore(settings=settings) as store:
+        has_keys = bool(read_keys(store.backend.runtime))
+    if not has_keys:
         raise RequestError(
-            f"without a token, anyone who can reach {settings.host or 'this machine'} could read and change everything:"
-            " set FEATURESTORE_TOKEN, listen on 127.0.0.1, or say allow_anonymous = true if something else keeps others out"
+            f"without credentials, anyone who can reach {settings.host or 'this machine'} could read and change everything: make an API"
+            " key with featurestore key create NAME --admin, set FEATURESTORE_TOKEN or oidc_issuer, listen on 127.0.0.1, or say"
+            " allow_anonymous = true if something else keeps others out"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.server import json_body, responses, spines
+from featurestore.server.access.needs import Needs
 from featurestore.server.requests import TableBody, WriteBody, WriteFields
 from featurestore.server.routing import EngineRoute, LongRoute, get, json_of, post
 from featurestore.server.uploads.reader import UploadReader
@@ -26,9 +27,25 @@ class Tables:
         """The routes of tables."""
         write = spines.describe(WriteFields, WriteBody, "rows")
         return [
-            post("/v1/tables", self.create, TAG, kind=EngineRoute, response_model=responses.ViewDetail, openapi_extra=json_of(TableBody)),
-            post("/v1/table-writes", self.write, TAG, kind=LongRoute, response_model=responses.TableWrite, openapi_extra=write),
-            get("/v1/tables/{name}/history", self.history, TAG, response_model=list[responses.TableEvent]),
+            post(
+                "/v1/tables",
+                self.create,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=EngineRoute,
+                response_model=responses.ViewDetail,
+                openapi_extra=json_of(TableBody),
+            ),
+            post(
+                "/v1/table-writes",
+                self.write,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=LongRoute,
+                response_model=responses.TableWrite,
+                openapi_extra=write,
+            ),
+            get("/v1/tables/{name}/history", self.history, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.TableEvent]),
         ]
 
     async def create(self, request: Request) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
+from featurestore.access.principal import Principal
 from featurestore.errors import Conflict, NotReady
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.server import responses, spines, streams
+from featurestore.server.access.access import principal_of
+from featurestore.server.access.needs import Needs
 from featurestore.server.jobs.handlers import TRAINING_SET, rebuild_result
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.jobs import Jobs
@@ -56,6 +59,7 @@ class TrainingSets:
                 "/v1/training-sets",
                 self.create_training_set,
                 TAG,
+                needs=Needs.ADMINISTRATOR,
                 kind=EngineRoute,
                 status_code=202,
                 response_model=responses.AcceptedJob,
@@ -65,28 +69,50 @@ class TrainingSets:
                 "/v1/lookup-training-sets",
                 self.create_lookup_training_set,
                 TAG,
+                needs=Needs.ADMINISTRATOR,
                 kind=EngineRoute,
                 status_code=202,
                 response_model=responses.AcceptedJob,
                 openapi_extra=spines.describe(LookupFields, LookupTrainingSetBody),
             ),
-            get("/v1/training-sets", self.list_training_sets, TAG, response_model=list[responses.TrainingSetSummary]),
-            get("/v1/training-sets/{id}", self.get_training_set, TAG, response_model=responses.TrainingSetState),
-            delete("/v1/training-sets/{id}", self.cancel_training_set, TAG, response_model=responses.TrainingSetState),
+            get(
+                "/v1/training-sets",
+                self.list_training_sets,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                response_model=list[responses.TrainingSetSummary],
+            ),
+            get("/v1/training-sets/{id}", self.get_training_set, TAG, needs=Needs.ADMINISTRATOR, response_model=responses.TrainingSetState),
+            delete(
+                "/v1/training-sets/{id}",
+                self.cancel_training_set,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                response_model=responses.TrainingSetState,
+            ),
             get(
                 "/v1/training-sets/{id}/statistics",
                 self.get_statistics,
                 TAG,
+                needs=Needs.ADMINISTRATOR,
                 kind=EngineRoute,
                 response_model=responses.Statistics,
                 response_model_exclude_unset=True,
             ),
-            get("/v1/training-sets/{id}/files", self.get_files, TAG, response_model=responses.TrainingSetFiles),
-            get("/v1/training-sets/{id}/data", self.get_data, TAG, response_class=StreamingResponse, responses=binary),
+            get("/v1/training-sets/{id}/files", self.get_files, TAG, needs=Needs.ADMINISTRATOR, response_model=responses.TrainingSetFiles),
+            get(
+                "/v1/training-sets/{id}/data",
+                self.get_data,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                response_class=StreamingResponse,
+                responses=binary,
+            ),
             post(
                 "/v1/training-sets/{id:path}/rebuild",
                 self.rebuild_training_set,
                 TAG,
+                needs=Needs.ADMINISTRATOR,
                 kind=LongRoute,
                 response_model=responses.RebuildResult,
             ),
@@ -94,6 +120,7 @@ class TrainingSets:
                 "/v1/point-in-time",
                 self.point_in_time,
                 TAG,
+                needs=Needs.ADMINISTRATOR,
                 kind=EngineRoute,
                 response_class=StreamingResponse,
                 responses=arrow,
@@ -108,7 +135,7 @@ class TrainingSets:
         same id, and a training set that exists is not built again.
         """
         fields, spine = await spines.read(request, TrainingSetFields, TrainingSetBody, self._uploads)
-        return await run_in_threadpool(self._start, fields, spine)
+        return await run_in_threadpool(self._start, fields, spine, principal_of(request.scope))
 
     async def create_lookup_training_set(self, request: Request) -> dict[str, Any]:
         """Start a job that joins a frame with features of written tables and views, and stores the rows.
@@ -116,7 +143,7 @@ class TrainingSets:
         The lookups make a service, which is registered under a name with its fingerprint. The id is watched at `/v1/training-sets/{id}`.
         """
         fields, spine = await spines.read(request, LookupFields, LookupTrainingSetBody, self._uploads)
-        return await run_in_threadpool(self._start_lookups, fields, spine)
+        return await run_in_threadpool(self._start_lookups, fields, spine, principal_of(request.scope))
 
     def list_training_sets(self) -> list[dict[str, Any]]:
         """Every finished training set, newest first."""
@@ -173,21 +200,21 @@ class TrainingSets:
         )
         return _stream(streams.chunks(table.to_reader(65_536), "arrow"), "arrow", fields.service)
 
-    def _start(self, fields: TrainingSetFields, spine: Any) -> dict[str, Any]:
-        return self._start_prepared(self._store.backend.prepare_training_set(fields.request(spine)))
+    def _start(self, fields: TrainingSetFields, spine: Any, principal: Principal) -> dict[str, Any]:
+        return self._start_prepared(self._store.backend.prepare_training_set(fields.request(spine)), principal)
 
-    def _start_lookups(self, fields: LookupFields, spine: Any) -> dict[str, Any]:
+    def _start_lookups(self, fields: LookupFields, spine: Any, principal: Principal) -> dict[str, Any]:
         lookups = [lookup.to_lookup() for lookup in fields.feature_lookups]
         more = {name: getattr(fields, name) for name in ("name", "known", "split", "by")}
         rows = without_written_numbers(spine) if isinstance(spine, list) else spine
         prepared = self._store.backend.prepare_lookups(rows, lookups, fields.label, fields.exclude_columns, fields.timestamp, **more)
-        return self._start_prepared(prepared)
+        return self._start_prepared(prepared, principal)
 
-    def _start_prepared(self, prepared: PreparedTrainingSet) -> dict[str, Any]:
+    def _start_prepared(self, prepared: PreparedTrainingSet, principal: Principal) -> dict[str, Any]:
         url = f"/v1/training-sets/{prepared.id}"
         if self._store.backend.find_training_set(prepared.id) is not None:
             return {"id": prepared.id, "state": "done", "url": url}
-        job = self._jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared))
+        job = self._jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared), principal)
         return {"id": job.id, "state": job.state, "url": url}
 
     def _get_finished(self, id: str) -> TrainingSet:

@@ -36,7 +36,7 @@ def error_of(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", [kind for kind in TREE if kind is not errors.FeatureStoreError])
 def test_every_error_has_a_documented_status(kind: type[errors.FeatureStoreError]) -> None:
     error = kind.__new__(kind)
-    assert status_of(error) in {400, 404, 409, 413, 422, 501, 503, 507}
+    assert status_of(error) in {400, 401, 403, 404, 409, 413, 422, 501, 503, 507}
 
 
 def test_what_is_not_implemented_yet_is_501() -> None:

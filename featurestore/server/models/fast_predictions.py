@@ -20,7 +20,7 @@ from featurestore.server.errors import handle_error
 from featurestore.server.fast_path import FastPath, receive_body
 from featurestore.server.metrics import CLIENT_DISCONNECTED, Metrics
 from featurestore.server.models.predictor import Predictor, Selection
-from featurestore.server.models.routes import PATH, ask
+from featurestore.server.models.routes import NEEDS, PATH, ask
 from featurestore.server.requests import InvocationBody
 from featurestore.settings import Settings
 
@@ -62,7 +62,7 @@ class FastPredictions:
         name, query = path[len(_BEGIN) : -len(_END)], _QUERY.fullmatch(scope["query_string"])
         if not name or "/" in name or (scope["query_string"] and query is None):
             return None
-        if not self._path.admits(scope):
+        if not self._path.admits(scope, NEEDS):
             return None
         return Selection(name) if query is None else Selection(name, **{query[1].decode(): query[2].decode()})
 

@@ -9,10 +9,11 @@ from fastapi.routing import APIRoute
 from featurestore.errors import RequestError
 from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.server import json_body
+from featurestore.server.access.needs import Needs
 from featurestore.server.bounds import check_entities
 from featurestore.server.models import tensors
 from featurestore.server.models.predictor import Predictor, Question, Selection
-from featurestore.server.models.routes import ALIAS, NAME
+from featurestore.server.models.routes import ALIAS, NAME, NEEDS
 from featurestore.server.request_ids import request_id_of
 from featurestore.server.requests import InferenceBody
 from featurestore.server.responses import inference as bodies
@@ -38,12 +39,13 @@ class InferenceProtocol:
         body = body_of(("application/json", schema_of(InferenceBody)))
         documented: dict[int, dict[str, Any]] = {200: {"model": bodies.InferenceResponse}}
         return [
-            get("/v2", self.server_metadata, TAG, response_model=bodies.ServerMetadata),
+            get("/v2", self.server_metadata, TAG, needs=Needs.CREDENTIALS, response_model=bodies.ServerMetadata),
             *(
                 post(
                     f"{path}/infer",
                     self.infer,
                     TAG,
+                    needs=NEEDS,
                     kind=BareRoute,
                     name=name,
                     responses=documented,
@@ -51,10 +53,10 @@ class InferenceProtocol:
                 )
                 for path, name, parameters in ((MODEL, "infer", [NAME, ALIAS]), (VERSION, "infer_with_version", [NAME, IN_PATH]))
             ),
-            get(MODEL, self.model_metadata, TAG, response_model=bodies.ModelMetadata),
-            get(VERSION, self.model_metadata, TAG, name="version_metadata", response_model=bodies.ModelMetadata),
-            get(f"{MODEL}/ready", self.model_ready, TAG, response_model=bodies.ModelReady),
-            get(f"{VERSION}/ready", self.model_ready, TAG, name="version_ready", response_model=bodies.ModelReady),
+            get(MODEL, self.model_metadata, TAG, needs=NEEDS, response_model=bodies.ModelMetadata),
+            get(VERSION, self.model_metadata, TAG, needs=NEEDS, name="version_metadata", response_model=bodies.ModelMetadata),
+            get(f"{MODEL}/ready", self.model_ready, TAG, needs=NEEDS, response_model=bodies.ModelReady),
+            get(f"{VERSION}/ready", self.model_ready, TAG, needs=NEEDS, name="version_ready", response_model=bodies.ModelReady),
         ]
 
     async def server_metadata(self) -> dict[str, Any]:

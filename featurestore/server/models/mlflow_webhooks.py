@@ -8,6 +8,7 @@ from featurestore.errors import MissingExtra, NotFound, RequestError, TooLarge
 from featurestore.masking import logger_of
 from featurestore.models.mlflow_access.health import is_installed
 from featurestore.server import json_body
+from featurestore.server.access.needs import Needs
 from featurestore.server.logs import printable
 from featurestore.server.models.predictor import Predictor
 from featurestore.server.models.registry_changes import RegistryChanges
@@ -51,7 +52,11 @@ class MlflowWebhooks:
         ]
         documented = {200: {"model": MlflowDelivery, "description": "Nothing to do"}, 202: {"model": MlflowDelivery}}
         extra = {"parameters": headers, **json_of(MlflowWebhookBody)}
-        return [post(PATH, self.receive_mlflow_webhook, "models", kind=BareRoute, responses=documented, openapi_extra=extra)]
+        return [
+            post(
+                PATH, self.receive_mlflow_webhook, "models", needs=Needs.NOTHING, kind=BareRoute, responses=documented, openapi_extra=extra
+            )
+        ]
 
     def start(self) -> None:
         """Begin to look when MLflow calls; nothing without a secret."""

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.server import json_body, responses
+from featurestore.server.access.needs import Needs
 from featurestore.server.bounds import check_entities
 from featurestore.server.models.predictor import Predictor, Question, Selection
 from featurestore.server.request_ids import request_id_of
@@ -20,6 +21,7 @@ from featurestore.values.result import to_dicts
 
 TAG = "models"
 PATH = "/v1/models/{name}/invocations"
+NEEDS = Needs.ADMINISTRATOR
 VERSION = "version of the model; defaults to the one with the alias of the setting `default_alias`, or else the only one"
 
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "name of the registered model"}
@@ -38,8 +40,8 @@ class Models:
         openapi = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(InvocationBody)))}
         documented: dict[int, dict[str, Any]] = {200: {"model": responses.Predictions}}
         return [
-            get("/v1/models", self.list_models, TAG, response_model=list[responses.Model]),
-            post(PATH, self.invoke_model, TAG, kind=BareRoute, responses=documented, openapi_extra=openapi),
+            get("/v1/models", self.list_models, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.Model]),
+            post(PATH, self.invoke_model, TAG, needs=NEEDS, kind=BareRoute, responses=documented, openapi_extra=openapi),
         ]
 
     def list_models(self) -> list[dict[str, Any]]:

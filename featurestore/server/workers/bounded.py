@@ -13,6 +13,7 @@ from starlette.types import Send as SendEvent
 
 from featurestore import private
 from featurestore.errors import Busy, OutOfResources, Timeout
+from featurestore.server.access.access import principal_of
 from featurestore.server.bounds import GRACE_SECONDS, Pool, client_left
 from featurestore.server.error_body import document_of
 from featurestore.server.errors import response, retry_headers, status_of
@@ -79,7 +80,8 @@ class Bounded:
 
         Raises: Timeout at the deadline, or if the client left; OutOfResources if the worker crashed; NotReady if none could be started.
         """
-        ask = Ask(scope["method"], scope["path"], scope.get("raw_path") or b"", scope["query_string"], list(scope["headers"]))
+        path, principal = (scope["path"], scope.get("raw_path") or b""), principal_of(scope).to_dict()
+        ask = Ask(scope["method"], *path, scope["query_string"], list(scope["headers"]), principal)
         worker = await self._workers.begin(ask)
         work = asyncio.create_task(worker.answer(body, reply.take))
         try:

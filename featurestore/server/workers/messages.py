@@ -23,13 +23,14 @@ class Begin(msgspec.Struct, tag=True):
 
 
 class Ask(msgspec.Struct, tag=True):
-    """To a worker: a request without its body, of which the worker requests one part after the other."""
+    """To a worker: a request without its body, of which the worker requests one part after the other. `principal` sends it."""
 
     method: str
     path: str
     raw_path: bytes
     query: bytes
     headers: Headers
+    principal: dict[str, str | list[str] | bool | None]
 
 
 class Part(msgspec.Struct, tag=True):

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Scope
 from starlette.types import Message as Event
 
+from featurestore.access.principal import Principal
 from featurestore.engine.watch import INTERRUPT_INTERVAL, Bounds, Watch, use_watch
 from featurestore.errors import Timeout
 from featurestore.server import forks, logs
+from featurestore.server.access.access import STATE, Access
 from featurestore.server.app import engine_app
 from featurestore.server.jobs import memory
 from featurestore.server.workers import evaluation
@@ -154,4 +156,5 @@ def _scope(ask: Ask) -> Scope:
         "headers": ask.headers,
         "client": None,
         "server": None,
+        "state": {STATE: Access(Principal.from_dict(ask.principal))},
     }

@@ -1,0 +1,1 @@
+"""Who may use a store: principals, and the API keys by which a server knows them."""

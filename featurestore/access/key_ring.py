@@ -1,0 +1,69 @@
+"""The API keys in the memory of a server process, which follows the registry."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from featurestore.access.keys import StoredKey, keys_of, keys_table
+from featurestore.access.principal import Principal
+from featurestore.access.tokens import is_secret_of, parse_token
+from featurestore.lakehouse import tables
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
+
+KEPT_SECONDS = 300.0
+"""How long keys are accepted from memory while the catalog cannot be reached: a revocation would not be seen."""
+
+
+class KeyRing:
+    """The keys as they were last read. `refresh` looks at the table's pointer in the catalog, and reads it again only if that moved.
+
+    `clock` is monotonic, in seconds.
+    """
+
+    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
+        self._runtime, self._clock = runtime, clock
+        self._lock = threading.Lock()
+        self._read_at: str | None = ""
+        self._keys: Mapping[str, StoredKey] | None = None
+        self._has_keys = False
+        self._looked = -KEPT_SECONDS
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the registry was ever read."""
+        return self._keys is not None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the registry was read, or seen to be unchanged, within the last KEPT_SECONDS."""
+        return self._keys is not None and self._clock() - self._looked < KEPT_SECONDS
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key was ever created, also one that is revoked or expired: then a server asks for credentials."""
+        return self._has_keys
+
+    def find(self, token: str) -> Principal | None:
+        """The principal of a live key with this token; None if there is none, or the registry was not read lately."""
+        parts = parse_token(token)
+        if parts is None or not self.is_fresh or self._keys is None:
+            return None
+        id, secret = parts
+        key = self._keys.get(id)
+        if key is None or not is_secret_of(secret, key.digest) or not key.is_live(times.now()):
+            return None
+        return key.principal
+
+    def refresh(self) -> None:
+        """Read what has changed. Raises: NotReady."""
+        with self._lock:
+            identifier = keys_table(self._runtime.settings)
+            began = self._clock()
+            pointer = tables.pointer(self._runtime.catalog, identifier)
+            if pointer != self._read_at or self._keys is None:
+                table = None if pointer is None else tables.find(self._runtime.catalog, identifier)
+                self._keys = {} if table is None else keys_of(table)
+                self._has_keys = self._has_keys or bool(self._keys)
+                self._read_at = None if table is None else table.metadata_location
+            self._looked = began
