@@ -64,15 +64,17 @@ def append_retrying(
     summary: Mapping[str, str] | None = None,
     month_of: str | None = None,
     once: str | None = None,
+    quick: bool = False,
 ) -> int | None:
     """Append rows that do not depend on the table's state (a log, a registry), whatever other writers commit meanwhile.
 
-    `once` is an id of these rows, stored in the snapshot's summary: nothing is added if a snapshot of the table has it.
+    `once` is an id of these rows, stored in the snapshot's summary: nothing is added if a snapshot of the table has it. `quick` as in
+    `DataFiles`.
     Returns the new snapshot's id; None if nothing was added. Raises: as `append`.
     """
     if once is not None and has_batch(table, once):
         return None
-    files = _write_files(table, batches, month_of)
+    files = _write_files(table, batches, month_of, quick=quick)
     all_summary = {**(summary or {}), **({} if once is None else {BATCH_ID: once})}
     return _commit_files(table, files, all_summary, {}, (), attempts=ATTEMPTS, once=once) if files.rows else None
 
@@ -92,10 +94,10 @@ def field_ids(table: Table) -> dict[str, FieldId]:
     return {field.name: _field_id(field.field_id, field.field_type) for field in table.iceberg.schema().fields}
 
 
-def _write_files(table: Table, batches: pa.RecordBatchReader, month_of: str | None) -> DataFiles:
+def _write_files(table: Table, batches: pa.RecordBatchReader, month_of: str | None, *, quick: bool = False) -> DataFiles:
     schema = type_mapping.arrow_schema(table.iceberg.schema(), ids=True)
     rows = cast_batches(batches, schema, table.name)
-    return DataFiles(table, schema).write(rows, month_of or _partition_column(table))
+    return DataFiles(table, schema, quick=quick).write(rows, month_of or _partition_column(table))
 
 
 def _commit_files(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -61,6 +62,22 @@ def test_a_dictionary_is_for_values_that_repeat(catalog: Catalog) -> None:
     dictionaries = [[column.has_dictionary_page for column in map(group.column, range(3))] for group in groups]
     assert dictionaries == [[False, True, True], [False, True, True]]
     assert pq.read_table(path).equals(rows)
+
+
+def test_a_quick_write_leaves_distinct_floats_uncompressed(catalog: Catalog) -> None:
+    count = 10_000
+    values = np.random.default_rng(1).random(count)
+    rows = pa.table(
+        {"distinct": values, "few": np.round(values, 1), "single": values.astype(np.float32), "id": [f"id-{n}" for n in range(count)]}
+    ).append_column("l", pa.array([["x"]] * count))
+    table = tables.create(catalog, "features.f", rows.schema)
+    codecs = []
+    for quick in (False, True):
+        (path,) = paths(table, writes.append_retrying(table, rows.to_reader(), quick=quick))
+        group = pq.read_metadata(path).row_group(0)
+        codecs.append([group.column(index).compression for index in range(5)])
+        assert pq.read_table(path).equals(rows)
+    assert codecs == [["ZSTD"] * 5, ["UNCOMPRESSED", "ZSTD", "UNCOMPRESSED", "ZSTD", "ZSTD"]]
 
 
 def test_the_files_are_what_iceberg_and_a_fast_reader_want(catalog: Catalog) -> None:

@@ -87,7 +87,7 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
         if first is not None:
             schema = first.schema
             stream = pa.RecordBatchReader.from_batches(schema, rows.check_types(first, schema, parts))
-            snapshot = writes.append_retrying(table, stream, summary=SUMMARY, once=scoring.batch)
+            snapshot = writes.append_retrying(table, stream, summary=SUMMARY, once=scoring.batch, quick=True)
     written = rows.done if snapshot is not None else 0
     repeated = first is not None and snapshot is None
     # Another writer of the run was first; its rows are in a later state of the table.

@@ -53,7 +53,7 @@ def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, featu
         return
     inference.keep_snapshots(runtime, features.snapshots)
     rows = inference.stored_rows(table, [prediction_rows(model, scoring, features, predictions, ids)])
-    writes.append_retrying(table, rows.to_reader(), summary=SUMMARY, once=scoring.batch)
+    writes.append_retrying(table, rows.to_reader(), summary=SUMMARY, once=scoring.batch, quick=True)
 
 
 class RequestIds:
