@@ -70,9 +70,9 @@ def test_a_quick_write_leaves_distinct_floats_uncompressed(catalog: Catalog) -> 
     rows = pa.table(
         {"distinct": values, "few": np.round(values, 1), "single": values.astype(np.float32), "id": [f"id-{n}" for n in range(count)]}
     ).append_column("l", pa.array([["x"]] * count))
-    table = tables.create(catalog, "features.f", rows.schema)
     codecs = []
     for quick in (False, True):
+        table = tables.create(catalog, f"features.quick_{quick}".lower(), rows.schema)
         (path,) = paths(table, writes.append_retrying(table, rows.to_reader(), quick=quick))
         group = pq.read_metadata(path).row_group(0)
         codecs.append([group.column(index).compression for index in range(5)])
