@@ -255,12 +255,27 @@ def test_a_division_by_zero_is_refused_whatever_surrounds_it(text: str) -> None:
         parse_requirement(text).holds({OWN: {"auc": 0.8}})
 
 
+def test_a_promotion_that_is_repeated_compares_with_the_version_that_it_replaced(world: World) -> None:
+    for auc in (0.7, 0.8, 0.9):
+        register(world, "repeated", auc)
+    promote(world, "repeated", 1)
+    required = "auc > champion.auc + 0.05"
+    first = promote(world, "repeated", 2, require=required)
+    recorded = events(world, "repeated")
+    again = promote(world, "repeated", 2, require=required)
+    assert (again.changed, again.used) == (False, first.used) == (False, {"auc": 0.8, "champion.auc": 0.7})
+    with pytest.raises(Conflict, match=r"is not met \(auc = 0.8, champion.auc = 0.7\)"):
+        promote(world, "repeated", 2, require="auc > champion.auc + 0.5")
+    assert events(world, "repeated") == recorded
+    assert promote(world, "repeated", 3, require=required).used == {"auc": 0.9, "champion.auc": 0.8}
+
+
 def test_a_version_that_has_the_alias_is_checked_all_the_same(world: World) -> None:
     register(world, "again", 0.7)
     promote(world, "again", 1)
     recorded = events(world, "again")
-    with pytest.raises(Conflict, match=r"'champion', which it has already: .* is not met \(auc = 0.7, champion.auc = 0.7\)"):
-        promote(world, "again", 1, require="auc > champion.auc + 0.5")
+    with pytest.raises(Conflict, match=r"'champion', which it has already: .*no version has the alias 'champion'"):
+        promote(world, "again", 1, require="auc > champion.auc - 0.5")
     with pytest.raises(Conflict, match="compares NaN"):
         promote(world, "again", 1, require="not auc < 1e300 * 1e300 - 1e300 * 1e300")
     same = promote(world, "again", 1, require="auc > 0.5")

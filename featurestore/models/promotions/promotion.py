@@ -41,8 +41,8 @@ def promote(
 
     The stamp, the files of the model, the training set and the pinned snapshots are verified; with `deep`, the training set is computed
     again. `require` compares metrics of the version, of the holders of aliases, and numbers: "auc > champion.auc + 0.005". Who, when and
-    why is recorded in `registry.models` before the alias is set. A version that has the alias already is checked all the same, and compared
-    with itself where `require` names the alias; then nothing is recorded.
+    why is recorded in `registry.models` before the alias is set. A version that has the alias already is checked all the same, where
+    `require` names the alias against the version that had it before; then nothing is recorded.
     Raises: NotFound; RequestError for a model without a stamp or an unreadable requirement; Conflict, with nothing changed, naming all
     that is missing; CommitConflict if another change of the alias came first.
     """
@@ -56,7 +56,9 @@ def promote(
             before = _holder(name, alias)
             _refuse_archived(facts)
             problems, verified = _problems(runtime, facts, check_flag(deep, "deep"))
-            used, unmet = _check_requirement(requirement, facts)
+            # A promotion that is repeated compares what the first one compared.
+            replaced = _previous(record.events, number) if before == number else before
+            used, unmet = _check_requirement(requirement, facts, {alias: replaced})
             if problems or unmet:
                 already = ", which it has already" if before == number else ""
                 raise Conflict(
@@ -191,13 +193,15 @@ def _problems(runtime: Runtime, facts: VersionFacts, deep: bool) -> tuple[list[s
     return problems, [f"{link.title}: {verified}" for link in links for verified in link.verified]
 
 
-def _check_requirement(requirement: Requirement | None, facts: VersionFacts) -> tuple[dict[str, float], list[str]]:
-    """The values of the metrics of a requirement, and why it is not met; empty if it is."""
+def _check_requirement(
+    requirement: Requirement | None, facts: VersionFacts, replaced: Mapping[str, str | None]
+) -> tuple[dict[str, float], list[str]]:
+    """The values of the metrics of a requirement, and why it is not met; empty if it is. `replaced` has the version that lost the alias."""
     if requirement is None:
         return {}, []
     metrics: dict[str, Mapping[str, float]] = {OWN: facts.metrics}
     for alias in requirement.aliases:
-        holder = _holder(facts.name, alias)
+        holder = replaced[alias] if alias in replaced else _holder(facts.name, alias)
         if holder is not None:
             metrics[alias] = metrics_of(facts.name, holder)
     try:
