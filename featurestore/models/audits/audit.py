@@ -1,6 +1,9 @@
 """Audit a model: the chain from raw tables to its predictions, with every link verified."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
 
 from featurestore.models.audits import model_links
 from featurestore.models.audits.dataset_links import dataset_links
@@ -21,9 +24,13 @@ def audit_model(runtime: Runtime, model_uri: str, deep: bool = False) -> Audit:
     Every link is verified; with `deep`, the training set is computed again. A broken link is a part of the result, and does not hide the
     others. Raises: NotFound for an unknown model; RequestError for one without a stamp; NotReady if MLflow or the catalog does not respond.
     """
-    runtime.look_at_models()
-    with limit_time(TRANSFER_SECONDS), read_facts(model_uri, runtime) as facts:
-        links = tuple(_chain(runtime, facts, _asked_alias(model_uri), deep))
+    with (
+        limit_time(TRANSFER_SECONDS),
+        read_facts(model_uri, runtime) as facts,
+        _begin(lambda: catalog_links.training_set_link(runtime, facts.stamp.training_set, facts.stamp.digest, deep)) as training_set,
+    ):
+        runtime.look_at_models()
+        links = tuple(_chain(runtime, facts, _asked_alias(model_uri), training_set))
     broken = tuple(link.title for link in links if link.problems)
     return Audit(model_uri, facts.name, facts.version, times.moment(times.now()), deep, links, broken)
 
@@ -36,13 +43,21 @@ def stamp_links(runtime: Runtime, facts: VersionFacts, deep: bool) -> Iterator[L
     yield model_links.model_link(facts, model_events.list_events(runtime))
 
 
-def _chain(runtime: Runtime, facts: VersionFacts, alias: str | None, deep: bool) -> Iterator[Link]:
+@contextmanager
+def _begin(verify: Callable[[], Link]) -> Iterator["Future[Link]"]:
+    """Verify a link in another thread: to compute a training set takes the longest, and does not need what MLflow says meanwhile."""
+    context = copy_context()
+    with ThreadPoolExecutor(1, "audit") as thread:
+        yield thread.submit(context.run, verify)
+
+
+def _chain(runtime: Runtime, facts: VersionFacts, alias: str | None, training_set: "Future[Link]") -> Iterator[Link]:
     known = definitions.read_registry(runtime)
     events = model_events.list_events(runtime)
     stamp = facts.stamp
     yield from catalog_links.source_links(runtime, known, stamp.views)
     yield from catalog_links.view_links(runtime, known, stamp.views)
-    yield catalog_links.training_set_link(runtime, stamp.training_set, stamp.digest, deep)
+    yield training_set.result()
     yield model_links.run_link(facts)
     yield from dataset_links(runtime, facts)
     yield model_links.model_link(facts, events)
