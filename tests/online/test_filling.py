@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import httpx
 import pytest
 
 from featurestore import FeatureStore, Settings
-from featurestore.errors import NotReady
+from featurestore.errors import CommitConflict, NotReady
 from featurestore.online.header import OLD_FORMAT
+from featurestore.pipelines.materialization.run import ViewProgress
+from featurestore.records import editions
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.online_watch import OnlineWatch
 from tests.online.templates import OnlineTemplate
 from tests.online.test_incomplete import KEYS, age, fill, punch, values  # noqa: F401 - age and punch are fixtures
-from tests.online.test_lost import empty  # noqa: F401 - a fixture
+from tests.online.test_lost import empty, rows  # noqa: F401 - empty is a fixture
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
 
@@ -140,3 +143,72 @@ def test_first_rows_that_are_on_their_way_are_not_filled(store: FeatureStore) ->
         transaction.remove_properties("featurestore.online-stores")
     assert store.backend.lost_tables.find() == {}
     assert store.check()["online store"] is None
+
+
+class Interrupted(Exception):
+    pass
+
+
+def run_until(store: FeatureStore, view: str) -> None:
+    """A run that has appended to the views before this one, and is not published."""
+
+    def stop(progress: ViewProgress) -> None:
+        if progress.view == view:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        store.materialize(progress=stop)
+
+
+def answers(store: FeatureStore) -> list[list[Any]]:
+    return [list(row) for row in store.online_features("both", KEYS).rows]
+
+
+def test_a_run_that_goes_on_is_not_shown_in_parts(store: FeatureStore, empty: Callable[[], None]) -> None:  # noqa: F811
+    store.catalog.load_table("raw.s").append(rows(0, 1, 2, day=2))
+    run_until(store, "w")
+    assert answers(store) == ROWS
+    empty()
+    assert store.backend.fill_online() == ["v_v1", "w_v1"]
+    # The table of v has new rows already.
+    assert answers(store) == ROWS
+    assert [run.published for run in store.materialize()] == [3, 3]
+    new = [[2, 2], [12, 12], [22, 22], [None, None]]
+    assert answers(store) == new
+    empty()
+    assert store.backend.fill_online() == ["v_v1", "w_v1"]
+    assert answers(store) == new
+
+
+def test_a_view_that_was_published_alone_is_filled_as_it_was(store: FeatureStore, empty: Callable[[], None]) -> None:  # noqa: F811
+    store.catalog.load_table("raw.s").append(rows(0, 1, 2, day=2))
+    store.materialize("v")
+    mixed = [[2, 1], [12, 11], [22, 21], [None, None]]
+    assert answers(store) == mixed
+    empty()
+    store.backend.fill_online()
+    assert answers(store) == mixed
+
+
+def test_an_edition_whose_snapshot_has_expired_is_filled_with_the_current_one(store: FeatureStore, empty: Callable[[], None]) -> None:  # noqa: F811
+    store.catalog.load_table("raw.s").append(rows(0, 1, 2, day=2))
+    run_until(store, "w")
+    empty()
+    store.maintain(older_than=timedelta(0))
+    store.backend.fill_online()
+    assert [row[0] for row in answers(store)] == [2, 12, 22, None]
+    store.materialize()
+    assert answers(store)[0] == [2, 2]
+
+
+def test_a_catalog_that_takes_no_edition_delays_no_publish(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise CommitConflict("others write all the time")
+
+    store.catalog.load_table("raw.s").append(rows(0, 1, 2, day=2))
+    monkeypatch.setattr(editions.tables, "properties_transaction", refuse)
+    store.materialize()
+    assert answers(store)[0] == [2, 2]
+    assert "an edition of v_v1, w_v1 was not recorded" in caplog.text

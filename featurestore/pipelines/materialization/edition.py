@@ -13,7 +13,7 @@ from featurestore.lakehouse import commits, tables
 from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor, Edition
 from featurestore.pipelines.materialization.publish import OnRows, TableReader
-from featurestore.records import feature_table, online_tables, stored_definition
+from featurestore.records import editions, feature_table, online_tables, stored_definition
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
 from featurestore.values.result import SNAPSHOT_ID, Result
@@ -43,15 +43,24 @@ class Publication(Result):
     snapshot_id: int | None = field(metadata=SNAPSHOT_ID)
 
 
+@dataclass(frozen=True)
+class Fill:
+    """How `add` fills a lost table: with its recorded state, None: with its current one. One that is not lost any more is left alone."""
+
+    recorded: Cursor | None
+
+
 @dataclass
 class _Staged:
-    """A table of an edition: the arguments of `add`, the table that was read, and its cursor."""
+    """A table of an edition: the arguments of `add`, the table that was read, its cursor, and whether that changes."""
 
     applied: Applied
     view: FeatureView
     full: bool
+    fill: "Fill | None"
     table: Table
     cursor: Cursor
+    changed: bool
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,13 @@ class EditionPublisher:
         self._staged: dict[str, _Staged] = {}
 
     def add(
-        self, applied: Applied, view: FeatureView, full: bool = False, session: Session | None = None, table: Table | None = None
+        self,
+        applied: Applied,
+        view: FeatureView,
+        full: bool = False,
+        session: Session | None = None,
+        table: Table | None = None,
+        fill: Fill | None = None,
     ) -> None:
         """Add the rows and the watermark that the online store lacks of the table's current snapshot; with `full`, all rows.
 
@@ -88,9 +103,16 @@ class EditionPublisher:
         replace = full or self._reader.must_replace(table, applied, view, since)
         if self._opened is not None:
             self._opened.discard(name)
+        if fill is not None:
+            if not replace:
+                # Others have published it meanwhile.
+                self._staged.pop(name, None)
+                return
+            if fill.recorded is not None and editions.is_readable(fill.recorded, table):
+                cursor = fill.recorded
         if since != cursor or replace:
             self._reader.read(self._edition(), applied, view, table, cursor, since, replace, session)
-        self._staged[name] = _Staged(applied, view, full, table, cursor)
+        self._staged[name] = _Staged(applied, view, full, fill, table, cursor, since != cursor)
 
     def commit(self) -> Outcome:
         """Make all tables visible. A table that others publish meanwhile is read again; after the last attempt, the edition is committed
@@ -103,7 +125,7 @@ class EditionPublisher:
             for name in self._conflicting(conflict):
                 staged = self._staged[name]
                 try:
-                    self.add(staged.applied, staged.view, staged.full)
+                    self.add(staged.applied, staged.view, staged.full, fill=staged.fill)
                 except FeatureStoreError as error:
                     errors[name] = error
                     self._drop(name)
@@ -112,7 +134,7 @@ class EditionPublisher:
             try:
                 written = commits.retry(
                     ", ".join(self._staged),
-                    lambda: self._edition().commit(),
+                    self._commit_edition,
                     undone="its newest rows are not online",
                     attempts=ATTEMPTS,
                     recover=recover,
@@ -128,6 +150,12 @@ class EditionPublisher:
             online_tables.note_published(self._runtime, staged.table)
         published = {name: Published(staged.cursor.snapshot_id, written.get(name, 0)) for name, staged in self._staged.items()}
         return Outcome(published, errors)
+
+    def _commit_edition(self) -> Mapping[str, int]:
+        changed = {name: staged.cursor for name, staged in self._staged.items() if staged.changed and staged.fill is None}
+        if changed:
+            editions.record(self._runtime, changed)
+        return self._edition().commit()
 
     def _conflicting(self, error: CommitConflict) -> list[str]:
         """The table that a conflict names; all tables if it names none of this edition."""

@@ -9,8 +9,8 @@ from featurestore.compiler import newest_rows
 from featurestore.engine.results import count
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
-from featurestore.pipelines.materialization.edition import EditionPublisher
-from featurestore.records import stored_definition
+from featurestore.pipelines.materialization.edition import EditionPublisher, Fill
+from featurestore.records import editions, stored_definition
 from featurestore.records.definitions import Applied
 from featurestore.records.lost_tables import LostTables
 from featurestore.records.runtime import Runtime
@@ -50,12 +50,12 @@ def fill_lost(runtime: Runtime, lost_tables: LostTables) -> list[str] | None:
         if show is None:
             return None
         progress = _Progress(show)
-        versions = lost_tables.versions()
+        versions, recorded = lost_tables.versions(), editions.read(runtime)
         with EditionPublisher(runtime, progress.add) as publisher:
             for applied in versions:
                 view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
                 progress.begin(applied.name, _count_keys(runtime, applied, view.entity.keys))
-                publisher.add(applied, view)
+                publisher.add(applied, view, fill=Fill(recorded.get(applied.table)))
             outcome = publisher.commit()
         for error in outcome.errors.values():
             raise error
