@@ -11,9 +11,9 @@ import pytest
 
 from featurestore import FeatureStore, Settings
 from featurestore.errors import CommitConflict, NotReady
+from featurestore.lakehouse import tables
 from featurestore.online.header import OLD_FORMAT
 from featurestore.pipelines.materialization.run import ViewProgress
-from featurestore.records import editions
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.online_watch import OnlineWatch
@@ -208,7 +208,7 @@ def test_a_catalog_that_takes_no_edition_delays_no_publish(
         raise CommitConflict("others write all the time")
 
     store.catalog.load_table("raw.s").append(rows(0, 1, 2, day=2))
-    monkeypatch.setattr(editions.tables, "properties_transaction", refuse)
+    monkeypatch.setattr(tables, "properties_transaction", refuse)
     store.materialize()
     assert answers(store)[0] == [2, 2]
     assert "an edition of v_v1, w_v1 was not recorded" in caplog.text
