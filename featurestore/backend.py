@@ -15,9 +15,11 @@ from featurestore.records.serving_version import Services
 from featurestore.values.arguments import check_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from featurestore.compiler.service_plan import ServicePlan
+    from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
     from featurestore.pipelines.training_sets.progress import OnBuildProgress
     from featurestore.pipelines.training_sets.request import TrainingSetRequest
@@ -71,6 +73,10 @@ class Backend:
         """Join and store: the second stage of `training_set`."""
         on_rows_written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
         return verbs.build_training_set(self.runtime, prepared, on_rows_written)
+
+    def tag(self, name: str, tables: Sequence[str] | None, by: str | None) -> NamedVersion:
+        """As the store's method, and recorded as set by nobody if `by` is None."""
+        return verbs.tag_tables(self.runtime, name, tables, by)
 
     def find_training_set(self, id: str) -> TrainingSet | None:
         """A stored training set; None if there is none with this id."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
     from featurestore.pipelines.lineage.traffic_result import Traffic
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
+    from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.written.write import TableWrite, WriteMode
     from featurestore.progress import MaterializationProgress, TrainingSetProgress
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
-    from featurestore.values.arguments import Direction, Failures, Known
+    from featurestore.values.arguments import Direction, Failures, Known, Snapshots
 
 
 class Store(Protocol):
@@ -117,6 +118,15 @@ class Store(Protocol):
     ) -> list[TableMaintenance]:
         """Expire snapshots, remove orphan files, compact small ones."""
 
+    def tag(self, name: str, tables: str | Sequence[str] | None = None, *, by: str | None = None) -> NamedVersion:
+        """Pin the current snapshots of tables under a name."""
+
+    def tags(self) -> list[NamedVersion]:
+        """The named versions, newest first."""
+
+    def remove_tag(self, name: str) -> NamedVersion:
+        """Remove a named version."""
+
     def repair(self, dry_run: bool = False) -> list[Repair]:
         """Roll tables with missing files back."""
 
@@ -128,7 +138,7 @@ class Store(Protocol):
         label: str | None = None,
         name: str | None = None,
         known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
+        snapshots: Snapshots | None = None,
         split: SplitRequest | None = None,
         by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
@@ -154,7 +164,7 @@ class Store(Protocol):
         spine: Any = None,
         timestamp: str | None = None,
         known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
+        snapshots: Snapshots | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.removal import remove_view as remove_view
     from featurestore.pipelines.maintenance.repair import repair as repair
     from featurestore.pipelines.maintenance.retention import explain_retention as explain_retention
+    from featurestore.pipelines.maintenance.tagging import list_versions as list_versions
+    from featurestore.pipelines.maintenance.tagging import remove_tag as remove_tag
+    from featurestore.pipelines.maintenance.tagging import tag_tables as tag_tables
     from featurestore.pipelines.materialization.edition import publish_views as publish_views
     from featurestore.pipelines.materialization.filling import fill_lost as fill_lost
     from featurestore.pipelines.materialization.outcome import materialize_views as materialize_views
@@ -70,6 +73,7 @@ _HOMES = {
     "join_pinned": "joins.pinned",
     "list_keys": "access.keys",
     "list_training_sets": "pipelines.training_sets.listing",
+    "list_versions": "pipelines.maintenance.tagging",
     "load_definitions": "dsl.loader",
     "load_spooled": "pipelines.training_sets.spooled",
     "lookup": "pipelines.online_lookup.lookup",
@@ -82,6 +86,7 @@ _HOMES = {
     "read_spine": "pipelines.training_sets.prepared",
     "rebuild_training_set": "pipelines.training_sets.rebuild",
     "remove_service": "pipelines.maintenance.removal",
+    "remove_tag": "pipelines.maintenance.tagging",
     "remove_version": "pipelines.maintenance.removal",
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",
@@ -89,6 +94,7 @@ _HOMES = {
     "revoke_key": "access.keys",
     "report_rows_written": "pipelines.training_sets.progress",
     "table_history": "pipelines.lineage.history",
+    "tag_tables": "pipelines.maintenance.tagging",
     "write_table": "pipelines.written.write",
 }
 

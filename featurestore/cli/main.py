@@ -38,6 +38,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "serve": ("featurestore.cli.serve", "Serve the store over HTTP."),
     },
     "Govern": {
+        "tag": ("featurestore.cli.tag", "Pin the current snapshots of tables under a name."),
+        "tags": ("featurestore.cli.tag", "List the tags, or show the snapshots of one."),
         "promote": ("featurestore.cli.promotion", "Give an alias to a version of a model, if it is verified."),
         "demote": ("featurestore.cli.promotion", "Remove an alias of a model."),
         "rollback": ("featurestore.cli.promotion", "Give an alias back to the version that had it before."),

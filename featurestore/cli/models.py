@@ -24,7 +24,7 @@ SHOWN = 5
 @click.argument("model_uri")
 @click.option("--spine", required=True, metavar="ROWS", help="Parquet or CSV files, iceberg:namespace.table[@snapshot], or a SELECT.")
 @csv_format.option
-@click.option("--at", metavar="WHEN", help="online, training, or a time; default: each row's own timestamp.")
+@click.option("--at", metavar="WHEN", help="online, training, @TAG, or a time; default: each row's own timestamp.")
 @click.option("--save", is_flag=True, help="Write the rows to the model's inference table instead of printing them.")
 @click.option("--run-id", metavar="ID", help="With --save: an id of this run; a second run with it adds nothing.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write rows, features and predictions to this Parquet file.")

@@ -17,6 +17,7 @@ from featurestore.values.humanize import format_count
 if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.progress import OnBuildProgress
     from featurestore.pipelines.training_sets.training_set import TrainingSet
+    from featurestore.values.arguments import Snapshots
 
 
 @click.command(cls=Command)
@@ -36,7 +37,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="now: include later corrections; then: only what was known at each row's time.",
 )
-@click.option("--snapshot", "snapshots", multiple=True, metavar="TABLE=ID", help="Pin a feature table, such as orders_v1=123; repeatable.")
+@click.option(
+    "--snapshot",
+    "snapshots",
+    multiple=True,
+    metavar="TABLE=ID|@TAG",
+    help="Pin a feature table, such as orders_v1=123 or orders_v1=@release-2026-11, or all at a tag; repeatable.",
+)
 @click.option(
     "--split",
     multiple=True,
@@ -120,13 +127,16 @@ def _check_rows(spine: Mapping[str, str | None], grid: Mapping[str, str | None])
         raise click.UsageError(f"give {' with '.join(spine)}, or {', '.join(grid)}: {missing[0]} is missing")
 
 
-def _pins(snapshots: tuple[str, ...]) -> dict[str, int | None] | None:
-    pins: dict[str, int | None] = {}
+def _pins(snapshots: tuple[str, ...]) -> "Snapshots | None":
+    if len(snapshots) == 1 and snapshots[0].startswith("@"):
+        return snapshots[0]
+    pins: dict[str, int | str | None] = {}
     for pin in snapshots:
         table, _, snapshot = pin.partition("=")
-        if not table or not re.fullmatch("[0-9]{1,19}", snapshot):
-            raise click.BadParameter(f"{pin!r} is not TABLE=ID, such as orders_v1=123", param_hint="--snapshot")
-        pins[table] = int(snapshot)
+        if not table or not re.fullmatch("[0-9]{1,19}|@.+", snapshot):
+            message = f"{pin!r} is not TABLE=ID, such as orders_v1=123, nor a tag for all tables, such as @release-2026-11"
+            raise click.BadParameter(message, param_hint="--snapshot")
+        pins[table] = snapshot if snapshot.startswith("@") else int(snapshot)
     return pins or None
 
 

@@ -1,6 +1,6 @@
 """Training sets of a server, as exchanges: built there from an uploaded spine, and read over HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import partial
@@ -26,6 +26,7 @@ from featurestore.progress import TrainingSetProgress, training_set_reporter
 from featurestore.spines.join_request import JoinRequest
 from featurestore.values.arguments import (
     Known,
+    Snapshots,
     check_name,
     check_text,
 )
@@ -42,7 +43,7 @@ class TrainingSetVerbs(ListingVerbs):
         label: str | None = None,
         name: str | None = None,
         known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
+        snapshots: Snapshots | None = None,
         split: splits.SplitRequest | None = None,
         by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
@@ -114,7 +115,7 @@ class TrainingSetVerbs(ListingVerbs):
         spine: Any = None,
         timestamp: str | None = None,
         known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
+        snapshots: Snapshots | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,

@@ -11,7 +11,7 @@ from featurestore.client.answers import reading_answer
 from featurestore.client.arguments import path_part, seconds_text, time_text
 from featurestore.client.decoding import check_object
 from featurestore.client.governance import Governance
-from featurestore.client.steps import Exchange, Request, Work, post
+from featurestore.client.steps import Exchange, Request, Work, delete, post
 from featurestore.client.tables import TableVerbs
 from featurestore.compiler import check
 from featurestore.dsl.csv_format import Csv
@@ -21,6 +21,7 @@ from featurestore.dsl.loader import load_definitions
 from featurestore.errors import DefinitionError
 from featurestore.files.git_commit import common_commit
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
+from featurestore.pipelines.maintenance.named_version import NamedVersion
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.maintenance.repair import Repair
@@ -31,13 +32,16 @@ from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
 from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.progress import MaterializationProgress, materialization_reporter
+from featurestore.records import authors
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.values.arguments import (
     Failures,
+    check_column_names,
     check_failures,
     check_flag,
     check_name,
     check_sample,
+    check_text,
     check_version,
 )
 from featurestore.values.pandas_frames import frame_like
@@ -124,6 +128,21 @@ class ServerVerbs(TableVerbs, Governance, AccessVerbs):
         if drop_superseded_after is not None:
             body["drop_superseded_after"] = seconds_text(drop_superseded_after, "drop_superseded_after")
         return self._calls.run_listing_job(TableMaintenance, "/v1/maintenance", body)
+
+    def tag(self, name: str, tables: str | Sequence[str] | None = None, *, by: str | None = None) -> Exchange[NamedVersion]:
+        """Pin the current snapshots of tables under a name; without `by`, the user here is recorded."""
+        who = authors.author() or None if by is None else check_name(by, "by")
+        names = None if tables is None else check_column_names(tables, "tables")
+        body = {"name": check_text(name, "name"), "tables": names, "by": who}
+        return self._calls.read_result(NamedVersion, post("/v1/tags", body, unlimited=True))
+
+    def tags(self) -> Exchange[list[NamedVersion]]:
+        """The named versions, newest first."""
+        return self._calls.get_results(NamedVersion, "/v1/tags")
+
+    def remove_tag(self, name: str) -> Exchange[NamedVersion]:
+        """Remove a named version."""
+        return self._calls.read_result(NamedVersion, delete(f"/v1/tags/{path_part(check_name(name, 'name'), 'name')}"))
 
     def repair(self, dry_run: bool = False) -> Exchange[list[Repair]]:
         """Roll every table with missing files back to its last complete snapshot."""

@@ -78,6 +78,11 @@ def notes(table: Table) -> dict[str, str]:
     return {name.removeprefix(NOTE_PREFIX): note for name, note in table.properties.items() if name.startswith(NOTE_PREFIX)}
 
 
+def has_ref(table: Table, name: str) -> bool:
+    """Whether the handle shows a tag or a branch of this name."""
+    return name in table.iceberg.refs()
+
+
 def tags(table: Table) -> dict[str, int]:
     """The snapshot ids of all tags that the handle shows, by tag name."""
     return {

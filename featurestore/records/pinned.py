@@ -11,12 +11,12 @@ from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.stored_files import StoredFiles, stored_files
 from featurestore.lakehouse.table import Table
-from featurestore.records import feature_table
+from featurestore.records import feature_table, named_versions
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.records.written_tables import is_written
 from featurestore.values import times
-from featurestore.values.arguments import check_snapshots
+from featurestore.values.arguments import Snapshots, check_snapshots
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,23 @@ def _within(lower: int | None, upper: int | None) -> TimeRange:
 def pin(
     runtime: Runtime,
     plan: ServicePlan,
-    snapshots: Mapping[str, int | None] | None = None,
+    snapshots: Snapshots | None = None,
     loaded: Mapping[str, Table] | None = None,
 ) -> dict[str, Pinned]:
     """The plan's feature tables at these snapshots, by default at their current ones; tables in `loaded` are not loaded again.
 
-    Raises: NotFound for a table that the plan does not read, or a snapshot that the table does not have.
+    Raises: NotFound for a table that the plan does not read, a snapshot that the table does not have, and a tag that does not exist or does
+    not have the table.
     """
     names = list(dict.fromkeys(use.table for use in plan.uses))
-    requested = check_snapshots(snapshots)
-    for name in requested:
+    chosen = check_snapshots(snapshots)
+    for name in () if isinstance(chosen, str) else chosen:
         if name not in names:
             raise NotFound("feature table", name, names, f"service {plan.service}")
+    found = {name: (loaded or {}).get(name) or tables.load(runtime.catalog, runtime.features_table(name)) for name in names}
+    requested = named_versions.snapshot_ids(runtime, found, chosen)
     pinned: dict[str, Pinned] = {}
-    for name in names:
-        table = (loaded or {}).get(name) or tables.load(runtime.catalog, runtime.features_table(name))
+    for name, table in found.items():
         snapshot_id = requested.get(name, table.snapshot_id)
         if snapshot_id is not None and snapshot_id not in table.snapshot_ids:
             raise NotFound("snapshot", str(snapshot_id), map(str, table.snapshot_ids), runtime.features_table(name))

@@ -49,6 +49,7 @@ from featurestore.server.online_watch import OnlineWatch
 from featurestore.server.predictions import Predictions
 from featurestore.server.routing import EngineRoute, LongRoute, check_routes
 from featurestore.server.tables import Tables
+from featurestore.server.tags import Tags
 from featurestore.server.training_sets import TrainingSets
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.server.warm_up import WarmUp
@@ -174,6 +175,7 @@ def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
     return [
         *Definitions(store).routes(),
         *Tables(store, uploads).routes(),
+        *Tags(store).routes(),
         *TrainingSets(store, jobs, uploads).routes(),
         *Governance(store).routes(),
         *job_routes(store, jobs),

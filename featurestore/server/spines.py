@@ -37,7 +37,8 @@ async def read(
         if len(values) < sum(isinstance(value, str) for _, value in form.multi_items()):
             raise RequestError("a field of the form is repeated; send each field once")
         for name in ("snapshots", "split", "feature_lookups"):
-            if name in values:
+            # A tag stands for itself.
+            if name in values and not (name == "snapshots" and values[name].startswith("@")):
                 values[name] = _parse_json(values[name], name)
         for name in ("by", "exclude_columns"):
             if values.get(name, "").startswith("["):

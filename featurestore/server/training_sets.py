@@ -196,7 +196,7 @@ class TrainingSets:
         """The spine joined with a service's features as of each row's time, as an Arrow IPC stream. Nothing is stored."""
         fields, spine = await spines.read(request, JoinFields, JoinBody, self._uploads)
         table = await run_in_threadpool(
-            self._store.point_in_time, fields.service, spine, fields.timestamp, known=fields.known, snapshots=fields.snapshot_ids()
+            self._store.point_in_time, fields.service, spine, fields.timestamp, known=fields.known, snapshots=fields.pinned_snapshots()
         )
         return _stream(streams.chunks(table.to_reader(65_536), "arrow"), "arrow", fields.service)
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from featurestore.dsl.csv_format import Csv
 from featurestore.records.names import service_name
 from featurestore.spines.grid import spine_or_grid
-from featurestore.values.arguments import Known, check_known, check_snapshots, check_text
+from featurestore.values.arguments import Known, Snapshots, check_known, check_snapshots, check_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class JoinRequest:
     """Which features to join with which rows.
 
     `spine` is the caller's rows, or a `SpineGrid`; None after the rows were read. `timestamp` names the column with each row's time.
-    `snapshots` pins feature tables by name; those that are missing are read at their current snapshot.
+    `snapshots` pins feature tables by name; those that are missing are read at their current snapshot. A tag (`@name`)
+    stands for the snapshots that it pins.
     Raises: RequestError naming the argument.
     """
 
@@ -24,7 +25,7 @@ class JoinRequest:
     spine: Any
     timestamp: str
     known: Known = "now"
-    snapshots: Mapping[str, int | None] = field(default_factory=dict)
+    snapshots: Snapshots = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "service", service_name(self.service))
@@ -51,5 +52,18 @@ class JoinRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the spine, JSON-ready: snapshot ids as text."""
-        texts = {table: None if snapshot is None else str(snapshot) for table, snapshot in self.snapshots.items()}
-        return {"service": self.service, "timestamp": self.timestamp, "known": self.known, "snapshots": texts}
+        return {"service": self.service, "timestamp": self.timestamp, "known": self.known, "snapshots": snapshot_texts(self.snapshots)}
+
+
+def snapshot_texts(snapshots: Snapshots) -> dict[str, str | None] | str:
+    """Snapshots as JSON values."""
+    if isinstance(snapshots, str):
+        return snapshots
+    return {table: None if snapshot is None else str(snapshot) for table, snapshot in snapshots.items()}
+
+
+def snapshots_of_texts(texts: Mapping[str, str | int | None] | str | None) -> Snapshots | None:
+    """Snapshots from what `snapshot_texts` returned; None stays None."""
+    if texts is None or isinstance(texts, str):
+        return texts
+    return {table: int(text) if text is not None and str(text).isdigit() else text for table, text in texts.items()}

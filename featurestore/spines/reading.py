@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from featurestore.compiler.expressions import SqlProblem, parse_query, query_tables
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.errors import NotFound, RequestError
+from featurestore.errors import RequestError
 from featurestore.files.spine_files import open_spine_files
 from featurestore.lakehouse import scans, tables
-from featurestore.lakehouse.table import Table
+from featurestore.records import named_versions
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query_rows import TableAt, open_query
 from featurestore.spines.bounds import check_spine
@@ -98,7 +98,7 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
         if text.startswith("iceberg:"):
             name, at, snapshot = text.removeprefix("iceberg:").partition("@")
             table = tables.load(runtime.catalog, name)
-            snapshot_id = _snapshot_id(table, snapshot) if at else table.snapshot_id
+            snapshot_id = named_versions.snapshot_id(runtime, table, snapshot) if at else table.snapshot_id
             yield scans.read_snapshot(table, snapshot_id), {"table": table.name, "snapshot_id": _text(snapshot_id)}
         elif frames.is_query(text):
             with _open_sql(runtime, text) as rows_and_origin:
@@ -123,10 +123,3 @@ def _open_sql(runtime: Runtime, text: str) -> Iterator[OpenRows]:
 
 def _text(snapshot_id: int | None) -> str | None:
     return None if snapshot_id is None else str(snapshot_id)
-
-
-def _snapshot_id(table: Table, text: str) -> int:
-    known = [str(snapshot) for snapshot in table.snapshot_ids]
-    if text not in known:
-        raise NotFound("snapshot", text, known, table.name)
-    return int(text)

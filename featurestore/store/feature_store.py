@@ -15,7 +15,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import DigestMismatch, RequestError
 from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
-from featurestore.records import definitions
+from featurestore.records import authors, definitions
 from featurestore.records.definitions import Applied
 from featurestore.records.live_versions import live_versions
 from featurestore.records.names import service_name, view_name, view_names
@@ -24,11 +24,23 @@ from featurestore.store.governance import Governance
 from featurestore.store.listings import Listings
 from featurestore.store.table_verbs import TableVerbs
 from featurestore.values import times
-from featurestore.values.arguments import Failures, Known, check_failures, check_flag, check_sample, check_text, check_version
+from featurestore.values.arguments import (
+    Failures,
+    Known,
+    Snapshots,
+    check_column_names,
+    check_failures,
+    check_flag,
+    check_name,
+    check_sample,
+    check_text,
+    check_version,
+)
 
 if TYPE_CHECKING:
     from featurestore.engine.session import ExpressionEvaluator
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
+    from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
@@ -136,6 +148,26 @@ class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
         """
         return verbs.maintain(self._runtime, older_than, check_flag(dry_run, "dry_run"), drop_superseded_after)
 
+    def tag(self, name: str, tables: str | Sequence[str] | None = None, *, by: str | None = None) -> NamedVersion:
+        """Pin the current snapshots of tables under a name: from then on `@name` stands for them wherever a snapshot is accepted, and each
+        has an Iceberg tag of this name, so that it does not expire.
+
+        `tables` are views, feature tables or any tables of the catalog with their namespaces; None: every feature table, and every table
+        that views and the spines of training sets read. `by` is recorded; default: the user. A tag is never moved: a second call with the
+        same snapshots returns the first. An interrupted call is finished by the next one. Raises: RequestError; NotFound; Conflict if the
+        name stands for other snapshots.
+        """
+        names = None if tables is None else check_column_names(tables, "tables")
+        return verbs.tag_tables(self._runtime, name, names, authors.author() or None if by is None else check_name(by, "by"))
+
+    def tags(self) -> list[NamedVersion]:
+        """The named versions that `tag` made, newest first."""
+        return verbs.list_versions(self._runtime)
+
+    def remove_tag(self, name: str) -> NamedVersion:
+        """Remove a named version, so that its snapshots expire like any other; training sets made from it are kept. Raises: NotFound."""
+        return verbs.remove_tag(self._runtime, check_name(name, "name"))
+
     def repair(self, dry_run: bool = False) -> list[Repair]:
         """Roll every table with missing files back to its last complete snapshot; a dry run changes nothing.
 
@@ -151,7 +183,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
         label: str | None = None,
         name: str | None = None,
         known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
+        snapshots: Snapshots | None = None,
         split: splits.SplitRequest | None = None,
         by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
@@ -163,10 +195,12 @@ class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
         """Join a spine with a service's features as of each row's `timestamp`, and store the result as a tagged snapshot.
 
         `spine`: a pandas or polars frame, an Arrow table or reader, a list of dicts, a path or glob of Parquet or CSV,
-        "iceberg:namespace.table[@snapshot]", or a SELECT over Iceberg tables. Each row appears once in the result, in order.
+        "iceberg:namespace.table[@snapshot]" with an id or a tag, or a SELECT over Iceberg tables. Each row appears once in the result, in
+        order.
         Without a spine, `start`, `end` and `every` ("1d") define one: each key of the service's feature tables at each of the times
         start, start + every, ... up to and including `end`, in the column `timestamp`.
-        `known="then"` uses only rows that were created by the row's time. `snapshots` pins feature tables; default: their current ones.
+        `known="then"` uses only rows that were created by the row's time. `snapshots` pins feature tables, by id
+        ({"orders_v1": 123}) or by tag ("@release-2026-11" for all of them); default: their current snapshots.
         `split` assigns each row to a part: {"train": 0.8, "test": 0.2} by a hash of the columns `by` (default: the service's keys), or
         {"train": "2026-03-01", "test": None} by time, each end exclusive. The same request on the same snapshots returns the existing
         training set. `progress` is called with the progress of the build; True shows a progress bar. `format` is the format of a
@@ -215,7 +249,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
         spine: Any = None,
         timestamp: str | None = None,
         known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
+        snapshots: Snapshots | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,

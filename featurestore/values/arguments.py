@@ -13,6 +13,8 @@ KNOWN: tuple[Known, ...] = ("now", "then")
 Failures: TypeAlias = Literal["raise", "return"]
 Direction: TypeAlias = Literal["up", "down", "both"]
 """The sides of a lineage: what something is computed from, what is computed from it, or both."""
+Snapshots: TypeAlias = Mapping[str, int | str | None] | str
+"""Snapshots by feature table: an id, `@` and the name of a tag, or None for a table without rows; or one tag for all tables."""
 UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that stored text may not contain: lone surrogates, which JSON allows, and NUL."""
 _ROWS = 2**31
@@ -99,18 +101,27 @@ def check_sample(value: Any) -> int | None:
     return value
 
 
-def check_snapshots(value: Any) -> Mapping[str, int | None]:
+def check_snapshots(value: Any) -> Snapshots:
     """Check the snapshots that feature tables are pinned to (None for a table without snapshots); None becomes empty."""
     if value is None:
         return {}
+    if is_tag_mark(value):
+        return check_text(value, "snapshots")
     if not isinstance(value, Mapping) or not all(isinstance(check_name, str) for check_name in value):
-        raise RequestError(f"snapshots={brief(value)} is not a dict of feature table and snapshot", field="snapshots")
+        message = f"snapshots={brief(value)} is not a dict of feature table and snapshot, nor a tag such as '@release-2026-11'"
+        raise RequestError(message, field="snapshots")
     for check_name, snapshot in value.items():
-        if snapshot is not None and type(snapshot) is not int:
+        if snapshot is not None and type(snapshot) is not int and not is_tag_mark(snapshot):
             raise RequestError(
-                f"snapshots: {check_name:.100} must be a snapshot id, not {brief(snapshot)}", field=f"snapshots.{check_name}"
+                f"snapshots: {check_name:.100} must be a snapshot id, not {brief(snapshot)}; a tag has an @, as in @release-2026-11",
+                field=f"snapshots.{check_name}",
             )
     return value
+
+
+def is_tag_mark(value: Any) -> bool:
+    """Whether a value is the name of a tag with its @; whether there is such a tag, only the store knows."""
+    return isinstance(value, str) and value.startswith("@")
 
 
 def check_column_names(value: Any, argument: str) -> list[str]:

@@ -386,6 +386,28 @@ def test_lineage(store: Verbs, home: FeatureStore) -> None:
         store.lineage("shop.orders.amount", "sideways")  # type: ignore[arg-type]
 
 
+def test_tags(own: Verbs, own_shop: FeatureStore) -> None:
+    version = own.tag("release-2026-11", by="ann")
+    assert set(version.tables) > {"shop.orders", "features.customer_orders_v1"}
+    assert own.tags() == own_shop.tags() == [version]
+    before = str(own.point_in_time("churn", shop.spine(), "asked_at").to_pylist())
+    shop.add(own_shop, "shop.orders", shop.order_rows().slice(3, 1))
+    own_shop.materialize()
+    assert str(own.point_in_time("churn", shop.spine(), "asked_at", snapshots="@release-2026-11").to_pylist()) == before
+    assert str(own.point_in_time("churn", shop.spine(), "asked_at").to_pylist()) != before
+    pinned = own.training_set("churn", shop.spine(), "asked_at", "churned", snapshots={"customer_orders_v1": "@release-2026-11"})
+    assert pinned.snapshots["customer_orders_v1"] == version.tables["features.customer_orders_v1"]
+    with pytest.raises(Conflict, match=r"was set by ann at .* and stands for other snapshots"):
+        own.tag("release-2026-11")
+    with pytest.raises(NotFound, match="no tag 'release'"):
+        own.point_in_time("churn", shop.spine(), "asked_at", snapshots="@release")
+    with pytest.raises(RequestError, match="name='a b'"):
+        own.tag("a b")
+    assert own.tag("some", "customer_orders").tables.keys() == {"features.customer_orders_v1"}
+    assert own.remove_tag("release-2026-11") == version
+    assert [left.name for left in own.tags()] == ["some"]
+
+
 def test_publish_and_verify_online(own: Verbs, own_shop: FeatureStore) -> None:
     shop.add(own_shop, "shop.orders", shop.order_rows().slice(3, 1))
     own_shop.materialize()

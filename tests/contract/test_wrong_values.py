@@ -48,6 +48,9 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "check": {},
     "impact": {"table": "shop.orders"},
     "lineage": {"name": "shop.orders"},
+    "tag": {"name": "release", "tables": ["customer_orders"]},
+    "tags": {},
+    "remove_tag": {"name": "none"},
     "explain_retention": {},
     "audit": {"uri": "models:/none/1"},
     "traffic": {"name": "none"},
@@ -67,7 +70,7 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
 
 KINDS = (
     "prediction|table|key column|timestamp column|view|service|training set|feature table|folder or file of definitions|"
-    "registered model|model|version"
+    "registered model|model|version|tag"
 )
 UNKNOWN = rf"is a table made by create_table|\bno ({KINDS}) ['\"]|(view|service)="
 
@@ -97,7 +100,7 @@ def taking(store: Verbs, verb: str, argument: str) -> Callable[[Any], object]:
     others = dict(ARGUMENTS[verb])
     if argument in GRID and "spine" in others:
         others = {"service": "plain", **GRID}
-    if argument == "by":
+    if argument == "by" and verb != "tag":
         others["split"] = {"train": 0.5, "test": 0.5}
     return lambda value: getattr(store, verb)(**{**others, argument: value})
 

@@ -88,6 +88,17 @@ def test_features_in_the_spine_go_before(logged: Any) -> None:
         assert models.score(logged.model_uri, sent, at=at)["age"].tolist() == [23, 90]
 
 
+def test_features_at_a_tag(logged: Any, world: World) -> None:
+    at_training = models.score(logged.model_uri, worlds.spine(label=False), at="training")
+    world.store.tag("scored")
+    try:
+        assert models.score(logged.model_uri, worlds.spine(label=False), at="@scored").equals(at_training)
+        with pytest.raises(NotFound, match="no tag 'scord'; did you mean 'scored'"):
+            models.score(logged.model_uri, worlds.spine(label=False), at="@scord")
+    finally:
+        world.store.remove_tag("scored")
+
+
 def test_no_rows_are_no_predictions(logged: Any) -> None:
     for at in ("online", None):
         scored = models.score(logged.model_uri, worlds.spine(10, label=False).slice(0, 0), at=at)

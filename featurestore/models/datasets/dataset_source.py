@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow.data.dataset_source import DatasetSource
 
-from featurestore.errors import Conflict, RequestError
+from featurestore.errors import Conflict, NotFound, RequestError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from featurestore.lakehouse.table import Table
     from featurestore.store import FeatureStore
 
 SOURCE_TYPE = "featurestore"
@@ -109,10 +110,7 @@ def snapshot_source(table: str, snapshot_id: int | str | None = None, store: "Fe
         loaded = tables.load(used_store.catalog, table)
         chosen = loaded.snapshot_id
         if snapshot_id is not None:
-            if not str(snapshot_id).isdigit():
-                raise RequestError(f"{table}: {snapshot_id!r} is not a snapshot id, which is a number", field="snapshot_id")
-            chosen = int(snapshot_id)
-            tables.snapshot(loaded, chosen)
+            chosen = _find_snapshot(used_store, loaded, snapshot_id)
         text = None if chosen is None else str(chosen)
         facts = {"table": loaded.name, "uuid": loaded.uuid, "snapshot_id": text, **place_of(describe_store(used_store.settings))}
         total = "0" if chosen is None else tables.summary(loaded, chosen).get("total-records", "")
@@ -121,6 +119,21 @@ def snapshot_source(table: str, snapshot_id: int | str | None = None, store: "Fe
     finally:
         if store is None:
             used_store.close()
+
+
+def _find_snapshot(store: "FeatureStore", table: "Table", named: int | str) -> int | None:
+    """The snapshot of an id, or of a tag as it is, or with its @."""
+    # As in `_open`.
+    from featurestore.models.stamps.store_access import runtime_of  # noqa: PLC0415
+    from featurestore.records import named_versions  # noqa: PLC0415
+
+    try:
+        return named_versions.snapshot_id(runtime_of(store), table, str(named))
+    except NotFound as error:
+        if not str(named).isdigit():
+            message = f"{table.name}: {named!r} is not a snapshot id, which is a number, nor a tag"
+            raise RequestError(message, field="snapshot_id") from error
+        raise
 
 
 def place_of(described: Mapping[str, Any]) -> dict[str, Any]:

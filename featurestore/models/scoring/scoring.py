@@ -74,11 +74,11 @@ def score(
     """Score the rows of a spine: returns its columns, the features that the model reads, and `prediction`, in the order of the spine.
 
     `spine` is any spine that `training_set` accepts. `at` None: features as of each row's time, in the column of the training set's time;
-    "training": the same, at the snapshots of the training; a datetime or ISO 8601 text: as of that time for all rows; "online": the newest
-    from the online store; "batch": as of each row's time if the spine has it, else as of now. Feature columns in the spine override
-    looked-up features. Versions of features and the treatment of corrections are those of the training set. `missing` None: the policy of
-    the stamp. `params` are those of the model's signature. `format`: the format of a spine in CSV files. Returns a pandas or polars frame
-    for such a spine, else an Arrow table.
+    "training": the same, at the snapshots of the training; "@release-2026-11": at those of a tag; a datetime or ISO 8601 text: as of that
+    time for all rows; "online": the newest from the online store; "batch": as of each row's time if the spine has it, else as of now.
+    Feature columns in the spine override looked-up features. Versions of features and the treatment of corrections are those of the
+    training set. `missing` None: the policy of the stamp. `params` are those of the model's signature. `format`: the format of a spine in
+    CSV files. Returns a pandas or polars frame for such a spine, else an Arrow table.
 
     With `save`, the rows are scored in parts, so that a spine may be larger than memory, and written to the model's inference table in one
     snapshot; a second run with the same `run_id` adds nothing. Returns a SavedPredictions then. `progress` is called with the rows so far;

@@ -8,9 +8,11 @@ import pyarrow as pa
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.lakehouse import tables
+from featurestore.models.stamps import store_access
 from featurestore.models.stamps.stamp import Stamp
 from featurestore.store import FeatureStore
 from featurestore.values import times
+from featurestore.values.arguments import is_tag_mark
 
 ONLINE, TRAINING, BATCH = "online", "training", "batch"
 """Words for `at`: the newest features of the online store; the snapshots of the training; as of each row's time where the rows have the
@@ -49,17 +51,19 @@ class ScoringTimes:
 def scoring_times(stamp: Stamp, store: FeatureStore, at: str | datetime | None, names: Collection[str]) -> ScoringTimes:
     """When features are joined with rows that have the columns `names`; `at` is as in `score`, but not "online".
 
-    Raises: RequestError for a time that cannot be read.
+    Raises: RequestError for a time that cannot be read; NotFound for a tag.
     """
     if at == TRAINING:
         return ScoringTimes(stamp.plan, stamp.timestamp, stamp.snapshots, None)
+    if is_tag_mark(at):
+        return ScoringTimes(stamp.plan, stamp.timestamp, store_access.tagged_snapshots(store, stamp.plan, str(at)), None)
     namespace = store.settings.features_namespace
     current = {name: tables.load(store.catalog, f"{namespace}.{name}").snapshot_id for name in stamp.views}
     if at == BATCH:
         at = None if all(name in names for name in (stamp.timestamp, *stamp.plan.times)) else times.moment(times.now())
     if at is None:
         return ScoringTimes(stamp.plan, stamp.timestamp, current, None)
-    moment = times.parse(at, "at, unless it is 'online', 'training' or 'batch':")
+    moment = times.parse(at, "at, unless it is 'online', 'training' or 'batch', or a tag such as '@release-2026-11':")
     column = "as_of"
     while column in names:
         column += "_"

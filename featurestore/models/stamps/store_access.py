@@ -66,6 +66,11 @@ def open_join(
         yield spine.rows, joined.batches
 
 
+def tagged_snapshots(store: FeatureStore, plan: ServicePlan, tag: str) -> dict[str, int | None]:
+    """The snapshots of a plan's feature tables that a tag (`@name`) stands for. Raises: NotFound; Conflict."""
+    return {name: at.snapshot_id for name, at in verbs.pin(store._runtime, plan, tag).items()}
+
+
 def derive_features(
     store: FeatureStore, plan: ServicePlan, fields: Mapping[str, Sequence[Any]], looked_up: Sequence[Sequence[Any]]
 ) -> list[list[Any]]:

@@ -12,6 +12,7 @@ from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.maintenance import RemovedFiles
 from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor
+from featurestore.pipelines.maintenance import version_tags
 from featurestore.pipelines.maintenance.compact import CompactionResult, Layout, compact, feature_layout, log_layout
 from featurestore.pipelines.maintenance.repair import REPAIR_COMMAND, check_table, table_identifiers
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, checkpoint_files, load_checkpoint
@@ -19,6 +20,7 @@ from featurestore.pipelines.training_sets import build_tags
 from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import expiries
 from featurestore.records.runtime import Runtime
+from featurestore.records.version_log import VersionLog, log_name
 from featurestore.values import times
 from featurestore.values.arguments import check_age
 from featurestore.values.humanize import format_names
@@ -55,9 +57,9 @@ def maintain(
 ) -> list[TableMaintenance]:
     """Expire snapshots, remove orphan files and compact small ones, in every table of the store.
 
-    Tagged snapshots, and so every training set and what it pins, are kept. Files younger than a day are never removed, whatever
-    `older_than`: a write may be in progress. With `drop_superseded_after`, versions of rows that were superseded longer ago than that are
-    dropped; without it every version is kept.
+    Tagged snapshots, and so every training set and what it pins, and every named version, are kept. Files younger than a day are never
+    removed, whatever `older_than`: a write may be in progress. With `drop_superseded_after`, versions of rows that were superseded longer
+    ago than that are dropped; without it every version is kept.
     """
     for name, value in (
         ("older_than", older_than),
@@ -66,6 +68,8 @@ def maintain(
         check_age(value, name)
     present = datetime.now(UTC)
     horizon = None if drop_superseded_after is None else times.micros(present - drop_superseded_after)
+    if not dry_run and tables.find(runtime.catalog, log_name(runtime)) is not None:
+        version_tags.finish_interrupted(runtime, VersionLog(runtime))
     names = list(table_identifiers(runtime))
     # Removing comes before compacting, so that maintenance can free space on a full disk.
     cleared = {name: _clear(runtime, name, present - older_than, present - max(older_than, GRACE), dry_run) for name in names}
@@ -103,10 +107,12 @@ def _clear(
         unfinished_ids = build_tags.settle(runtime, table, orphaned_before, dry_run)
         if unfinished_ids:
             notes.append(f"tags of interrupted builds removed: {format_names(unfinished_ids)} never became training sets")
+        if stray := version_tags.remove_stray_tags(runtime, table, dry_run):
+            notes.append(f"tags of an interrupted call removed: {format_names(stray)}")
         cursor = _cursor(runtime, identifier)
         reader = None if cursor is None else cursor.snapshot_id
         expired = maintenance.expire_snapshots(
-            table, before, dry_run, reader=reader, untagged=[TAG + id for id in unfinished_ids], note=expiries.with_expiry
+            table, before, dry_run, reader=reader, untagged=[*(TAG + id for id in unfinished_ids), *stray], note=expiries.with_expiry
         )
         snapshots = expired.snapshots
         without, pending_files = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else checkpoint_files)

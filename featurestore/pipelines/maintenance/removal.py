@@ -8,6 +8,7 @@ from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
 from featurestore.lakehouse.table import Table
+from featurestore.pipelines.maintenance import version_tags
 from featurestore.pipelines.maintenance.retention import INFERENCE_TAG
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.pipelines.training_sets.training_set import TAG
@@ -128,8 +129,9 @@ def _obsolete_services(runtime: Runtime, known: Registry, view: str, rows: Seque
     pinning = [entry.id for entry in list_training_sets(runtime) if tables_of.intersection(entry.views)]
     unfinished = [id for row in rows for id in _pinning_ids(runtime, row) if id not in pinning]
     predicted = [row.table for row in rows if _has_predictions(runtime, row)]
-    if reading or trained or pinning or unfinished or predicted:
-        raise _usage_error(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)), predicted)
+    tagged = _tagging(runtime, rows)
+    if reading or trained or pinning or unfinished or predicted or tagged:
+        raise _usage_error(view, sorted(versions), reading, trained, pinning, list(dict.fromkeys(unfinished)), predicted, tagged)
     return obsolete
 
 
@@ -141,12 +143,14 @@ def _usage_error(
     pinning: Sequence[str],
     unfinished: Sequence[str] = (),
     predicted: Sequence[str] = (),
+    tagged: Sequence[str] = (),
 ) -> Conflict:
     reasons = [
         (services, "read by the service{s} {names} (apply another definition of it and materialize, or remove the service)"),
         (trained, "used for lookups by the registered model{s} {names}"),
         (pinning, "pinned by the training set{s} {names}"),
         (predicted, "what logged predictions were computed from, and are replayed from ({names})"),
+        (tagged, "pinned by the tag{s} {names} (remove them with `featurestore tag NAME --remove`)"),
         (unfinished, "pinned by the unfinished build{s} of {names} (maintain releases an interrupted build after a day)"),
     ]
     messages = [text.format(s="" if len(names) == 1 else "s", names=format_names(names)) for names, text in reasons if names]
@@ -162,12 +166,13 @@ def _usage_error(
 
 
 def _refuse_pinned(runtime: Runtime, view: str, rows: Sequence[Applied], services: Sequence[Applied]) -> None:
-    """Restore everything and raise Conflict if a training set has tagged a table while the registry was being written."""
+    """Restore everything and raise Conflict if a training set or a tag has pinned a table while the registry was being written."""
     pinning = [id for row in rows for id in _pinning_ids(runtime, row)]
-    if pinning:
+    tagged = _tagging(runtime, rows)
+    if pinning or tagged:
         restored = [replace(row, document=_definition(row)) for row in (*rows, *services)]
         _write(runtime, restored, definitions.read_registry(runtime).snapshot_id)
-        raise _usage_error(view, [row.version for row in rows], (), (), pinning)
+        raise _usage_error(view, [row.version for row in rows], (), (), pinning, tagged=tagged)
 
 
 def _write(runtime: Runtime, rows: Sequence[Applied], base: int | None) -> None:
@@ -207,6 +212,12 @@ def _pinning_ids(runtime: Runtime, row: Applied) -> list[str]:
     """The ids of the training sets that pin a snapshot of the table, including those being built."""
     table = _find(runtime, row)
     return [] if table is None else [name.removeprefix(TAG) for name in tags.tags(table) if name.startswith(TAG)]
+
+
+def _tagging(runtime: Runtime, rows: Sequence[Applied]) -> list[str]:
+    """The named versions that pin a snapshot of these tables."""
+    found = [table for row in rows if (table := _find(runtime, row)) is not None]
+    return list(dict.fromkeys(name for table in found for name in version_tags.names_of_versions(table)))
 
 
 def _has_predictions(runtime: Runtime, row: Applied) -> bool:

@@ -54,7 +54,8 @@ def settle(runtime: Runtime, table: Table, before: datetime, dry_run: bool) -> l
     Returns the ids of the training sets that do not exist, whose tags were removed, or in a dry run would be.
     Raises: CommitConflict if another writer changed a tag.
     """
-    notes = {name: json.loads(note) for name, note in tags.notes(table).items()}
+    # Of other tags, notes say other things.
+    notes = {name: json.loads(note) for name, note in tags.notes(table).items() if name.startswith(TAG)}
     due = {name: note["training_set"] for name, note in notes.items() if times.parse(note["at"], "at") < times.micros(before)}
     kept = [name for name, target in due.items() if _has_tag(runtime, target, name)]
     removed = [name for name in due if name not in kept]

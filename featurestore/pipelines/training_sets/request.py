@@ -8,7 +8,7 @@ from typing import Any, Self
 from featurestore.errors import RequestError
 from featurestore.pipelines.training_sets.splits import Split, SplitRequest, parse_split
 from featurestore.records.names import service_name
-from featurestore.spines.join_request import JoinRequest
+from featurestore.spines.join_request import JoinRequest, snapshots_of_texts
 from featurestore.values.arguments import check_text
 from featurestore.values.coercion import quote_value
 
@@ -58,7 +58,7 @@ class TrainingSetRequest(JoinRequest):
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         """The request that `to_dict` wrote, without its spine."""
-        snapshots = {table: None if snapshot is None else int(snapshot) for table, snapshot in document["snapshots"].items()}
+        snapshots = snapshots_of_texts(document["snapshots"]) or {}
         split = parse_split(document["split"], document["by"])
         kept = {name: document[name] for name in ("service", "timestamp", "known", "label", "name")}
         return cls(**kept, spine=None, snapshots=snapshots, split=split, exclude=tuple(document.get("exclude", ())))
