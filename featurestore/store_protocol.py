@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from featurestore.access.grant_results import GrantInfo
     from featurestore.access.key_results import ApiKey, CreatedKey
     from featurestore.dsl.csv_format import Csv
     from featurestore.dsl.lookup import FeatureLookup
@@ -244,6 +245,15 @@ class Store(Protocol):
         self, name: str, groups: str | Sequence[str] = (), administrator: bool = False, expires: timedelta | str = "90d"
     ) -> CreatedKey:
         """Make an API key."""
+
+    def grant(self, privilege: str, on: str, to: str) -> GrantInfo:
+        """Grant a privilege."""
+
+    def revoke(self, privilege: str, on: str, to: str) -> GrantInfo:
+        """Revoke a grant."""
+
+    def grants(self, on: str | None = None, to: str | None = None) -> list[GrantInfo]:
+        """The grants in force."""
 
     def keys(self) -> list[ApiKey]:
         """All API keys, the newest first."""

@@ -4,9 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featurestore.access.granting import change_grant as change_grant
+    from featurestore.access.granting import list_grants as list_grants
     from featurestore.access.keys import create_key as create_key
     from featurestore.access.keys import list_keys as list_keys
     from featurestore.access.keys import revoke_key as revoke_key
+    from featurestore.access.rights import OPERATOR as OPERATOR
     from featurestore.dsl.loader import load_definitions as load_definitions
     from featurestore.joins.pinned import join_pinned as join_pinned
     from featurestore.pipelines.feature_lookups.lookup_service import LookupArguments as LookupArguments
@@ -53,12 +56,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "JoinRequest": "spines.join_request",
     "LookupArguments": "pipelines.feature_lookups.lookup_service",
+    "OPERATOR": "access.rights",
     "Plan": "pipelines.planning.plan",
     "TableRequest": "pipelines.written.create",
     "TrainingSetRequest": "pipelines.training_sets.request",
     "apply_plan": "pipelines.planning.apply",
     "bounded_result": "spines.bounds",
     "build_training_set": "pipelines.training_sets.build",
+    "change_grant": "access.granting",
     "compare_training_sets": "pipelines.training_sets.comparison",
     "compare_views": "pipelines.maintenance.online_comparison",
     "create_key": "access.keys",
@@ -71,6 +76,7 @@ _HOMES = {
     "find_traffic": "pipelines.lineage.traffic",
     "fill_lost": "pipelines.materialization.filling",
     "join_pinned": "joins.pinned",
+    "list_grants": "access.granting",
     "list_keys": "access.keys",
     "list_training_sets": "pipelines.training_sets.listing",
     "list_versions": "pipelines.maintenance.tagging",

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from featurestore.access.keys import StoredKey, keys_of, keys_table
 from featurestore.access.principal import Principal
@@ -13,6 +14,14 @@ from featurestore.values import times
 
 KEPT_SECONDS = 300.0
 """How long keys are accepted from memory while the catalog cannot be reached: a revocation would not be seen."""
+
+
+class _LiveKey(NamedTuple):
+    """What each request looks at of a key that is not revoked."""
+
+    digest: str
+    expires_at: int
+    principal: Principal
 
 
 class KeyRing:
@@ -26,6 +35,7 @@ class KeyRing:
         self._lock = threading.Lock()
         self._read_at: str | None = ""
         self._keys: Mapping[str, StoredKey] | None = None
+        self._live: Mapping[str, _LiveKey] = {}
         self._has_keys = False
         self._looked = -KEPT_SECONDS
 
@@ -50,10 +60,10 @@ class KeyRing:
         if parts is None or not self.is_fresh or self._keys is None:
             return None
         id, secret = parts
-        key = self._keys.get(id)
-        if key is None or not is_secret_of(secret, key.digest) or not key.is_live(times.now()):
+        held = self._live.get(id)
+        if held is None or not is_secret_of(secret, held.digest) or times.now() >= held.expires_at:
             return None
-        return key.principal
+        return held.principal
 
     def refresh(self) -> None:
         """Read what has changed. Raises: NotReady."""
@@ -64,6 +74,7 @@ class KeyRing:
             if pointer != self._read_at or self._keys is None:
                 table = None if pointer is None else tables.find(self._runtime.catalog, identifier)
                 self._keys = {} if table is None else keys_of(table)
+                self._live = {key.id: _LiveKey(key.digest, key.expires_at, key.principal) for key in self._keys.values() if not key.revoked}
                 self._has_keys = self._has_keys or bool(self._keys)
                 self._read_at = None if table is None else table.metadata_location
             self._looked = began

@@ -1,21 +1,56 @@
 """Whether a principal may still do what it asked for earlier: a job begins when others are done."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featurestore.access.grant_book import GrantBook
 from featurestore.access.keys import read_keys
 from featurestore.access.principal import Principal
+from featurestore.access.privileges import Kind, Privilege, Securable
+from featurestore.access.rights import Rights
 from featurestore.errors import Forbidden
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
 
-def check_standing(runtime: Runtime, principal: Principal) -> None:
-    """Check that the API key of a principal is still accepted. Raises: Forbidden; NotReady."""
-    if principal.key is None:
+@dataclass(frozen=True)
+class Claim:
+    """Who asked for a job, and the privileges that it needs; none are needed of an administrator."""
+
+    principal: Principal
+    needs: Sequence[tuple[Privilege, Securable]] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form, which is kept with the job."""
+        needs = [[str(privilege), str(on.kind), on.name] for privilege, on in self.needs]
+        return {"principal": self.principal.to_dict(), "needs": needs}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "Claim":
+        """The claim of its JSON form."""
+        needs = [(Privilege(privilege), Securable(Kind(kind), name)) for privilege, kind, name in document["needs"]]
+        return cls(Principal.from_dict(document["principal"]), needs)
+
+
+def check_standing(runtime: Runtime, claim: Claim) -> None:
+    """Check that the API key of a principal is still accepted, and that it still has its rights. Raises: Forbidden; NotReady."""
+    principal = claim.principal
+    if principal.key is not None:
+        key = read_keys(runtime).get(principal.key)
+        if key is None or not key.is_live(times.now()):
+            raise Forbidden(
+                f"{principal.name} asked for this job with the API key {principal.key}, which has been revoked or has expired since; ask"
+                " for it again with a live one",
+                principal=principal.name,
+                key=principal.key,
+            )
+    if principal.is_administrator:
         return
-    key = read_keys(runtime).get(principal.key)
-    if key is None or not key.is_live(times.now()):
-        raise Forbidden(
-            f"{principal.name} asked for this job with the API key {principal.key}, which has been revoked or has expired since; ask for it"
-            " again with a live one",
-            principal=principal.name,
-            key=principal.key,
-        )
+    book = GrantBook(runtime)
+    book.refresh()
+    rights = Rights(principal, book)
+    if not claim.needs:
+        rights.require_unlimited("this job")
+    for privilege, on in claim.needs:
+        rights.require(privilege, on.kind, on.name)

@@ -92,6 +92,16 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
             moment(row["at"]),
         ],
     ),
+    "grants": (
+        ["privilege", "on", "to", "granted", "by"],
+        lambda row: [
+            _bold(row["privilege"]),
+            escape(row["on"]),
+            escape(row["to"]),
+            moment(row["granted"]),
+            escape(row["granted_by"] or "–"),
+        ],
+    ),
 }
 
 
@@ -99,18 +109,24 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
 @click.argument("what", metavar="WHAT", type=click.Choice(list(LINES)))
 @click.argument("name", required=False)
 @click.option("--sql", is_flag=True, help="Also print the SQL of a view or a training set.")
+@click.option("--on", metavar="OBJECT", help="Only grants on this object, as in 'VIEW customer_orders'.")
+@click.option("--to", metavar="GRANTEE", help="Only grants to this user or group, as in 'GROUP analysts'.")
 @context.store_options
-def show(what: str, name: str | None, sql: bool) -> None:
+def show(what: str, name: str | None, sql: bool, on: str | None, to: str | None) -> None:
     """List objects of a type, or show one of them.
 
-    WHAT is entities, sources, views, services, training-sets or models. A view is shown with its versions, a training set
-    with its manifest and statistics.
+    WHAT is entities, sources, views, services, training-sets, models or grants. A view is shown with its versions, a training
+    set with its manifest and statistics.
     """
+    if what == "grants" and name is not None:
+        raise click.UsageError("show grants takes no name; use --on and --to")
+    if what != "grants" and (on or to):
+        raise click.UsageError("--on and --to are for show grants")
     with context.store() as store:
         if name is not None:
             _show_object(_find(store, what, name), sql)
             return
-        rows: Rows = to_dicts(getattr(store, what.replace("-", "_"))())
+        rows: Rows = to_dicts(store.grants(on, to) if what == "grants" else getattr(store, what.replace("-", "_"))())
     if context.as_json():
         print_json(rows)
         return

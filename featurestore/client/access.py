@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from featurestore.access.grant_results import GrantInfo
 from featurestore.access.key_results import ApiKey, CreatedKey
 from featurestore.access.principal import check_groups, check_principal_name
 from featurestore.client.arguments import path_part
 from featurestore.client.calls import Calls
 from featurestore.client.steps import Exchange, delete, post
 from featurestore.dsl.durations import as_text
-from featurestore.values.arguments import check_flag, check_text
+from featurestore.values.arguments import check_flag, check_name, check_text
 
 
 class AccessVerbs:
-    """API keys; `FeatureStore` documents these methods."""
+    """API keys and grants; `FeatureStore` documents these methods."""
 
     _calls: Calls
 
@@ -29,6 +30,19 @@ class AccessVerbs:
         }
         return self._calls.read_result(CreatedKey, post("/v1/keys", body))
 
+    def grant(self, privilege: str, on: str, to: str) -> Exchange[GrantInfo]:
+        """Grant a privilege on an object to a user or group."""
+        return self._calls.read_result(GrantInfo, post("/v1/grants", _words(privilege, on, to)))
+
+    def revoke(self, privilege: str, on: str, to: str) -> Exchange[GrantInfo]:
+        """Revoke a grant."""
+        return self._calls.read_result(GrantInfo, delete("/v1/grants", **_words(privilege, on, to)))
+
+    def grants(self, on: str | None = None, to: str | None = None) -> Exchange[list[GrantInfo]]:
+        """The grants in force."""
+        named = {"on": on, "to": to}
+        return self._calls.get_results(GrantInfo, "/v1/grants", **{name: check_name(value, name) for name, value in named.items() if value})
+
     def keys(self) -> Exchange[list[ApiKey]]:
         """All API keys that were ever created, the newest first."""
         return self._calls.get_results(ApiKey, "/v1/keys")
@@ -36,3 +50,7 @@ class AccessVerbs:
     def revoke_key(self, id: str) -> Exchange[ApiKey]:
         """Revoke an API key."""
         return self._calls.read_result(ApiKey, delete(f"/v1/keys/{path_part(id, 'id')}"))
+
+
+def _words(privilege: str, on: str, to: str) -> dict[str, str]:
+    return {name: check_name(value, name) for name, value in (("privilege", privilege), ("on", on), ("to", to))}

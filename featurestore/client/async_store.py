@@ -136,6 +136,9 @@ class AsyncRemoteStore:
     archive = _awaitable(ServerVerbs.archive)
     create_key = _awaitable(ServerVerbs.create_key)
     keys = _awaitable(ServerVerbs.keys)
+    grant = _awaitable(ServerVerbs.grant)
+    revoke = _awaitable(ServerVerbs.revoke)
+    grants = _awaitable(ServerVerbs.grants)
     revoke_key = _awaitable(ServerVerbs.revoke_key)
 
     async def close(self) -> None:

@@ -41,9 +41,9 @@ class Calls:
         """One result."""
         return self.read_result(result_type, Request("GET", path, {"params": params}, safe=True))
 
-    def get_results(self, result_type: type[ResultT], path: str) -> Exchange[list[ResultT]]:
+    def get_results(self, result_type: type[ResultT], path: str, **params: Any) -> Exchange[list[ResultT]]:
         """A listing."""
-        answer = yield get(path)
+        answer = yield get(path, **params)
         with reading_answer(self._url):
             return _decode_all(result_type, answer)
 

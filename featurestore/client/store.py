@@ -90,6 +90,9 @@ class RemoteStore:
     archive = _blocking(ServerVerbs.archive)
     create_key = _blocking(ServerVerbs.create_key)
     keys = _blocking(ServerVerbs.keys)
+    grant = _blocking(ServerVerbs.grant)
+    revoke = _blocking(ServerVerbs.revoke)
+    grants = _blocking(ServerVerbs.grants)
     revoke_key = _blocking(ServerVerbs.revoke_key)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from featurestore.event_sender import EventSender
 from featurestore.lakehouse.catalog import Catalog, open_catalog
@@ -21,6 +21,16 @@ Look = Callable[[bool, Collection[str]], None]
 """A look at MLflow, with the arguments of `RegistryLook.look`."""
 
 
+class Reader(Protocol):
+    """Whoever a verb reads tables for that it names itself; see `access.rights`."""
+
+    def require_rows(self, table: str) -> None:
+        """Check that it may read the rows of a table. Raises: Forbidden."""
+
+    def require_files(self) -> None:
+        """Check that it may read files of this machine. Raises: Forbidden."""
+
+
 class Runtime:
     """The shared components, each opened once on first use. May be used from several threads."""
 
@@ -29,6 +39,7 @@ class Runtime:
         self.settings = settings
         self._look = look
         self._for_requests = False
+        self.reader: Reader | None = None
         self.source_folders: tuple[Path, ...] | None = None
         self._interruptible: ExpressionEvaluator | None = None
         self._lock = RLock()
@@ -43,6 +54,12 @@ class Runtime:
         runtime.source_folders = self.settings.source_folders
         runtime._interruptible = interruptible
         runtime._for_requests = True
+        return runtime
+
+    def for_reader(self, reader: Reader) -> Self:
+        """A runtime with the same components for the requests of one principal: spines read only what it may."""
+        runtime = copy.copy(self)
+        runtime.reader = reader
         return runtime
 
     @property

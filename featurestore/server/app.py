@@ -13,14 +13,17 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from featurestore import verbs
+from featurestore.access.grant_book import GrantBook
 from featurestore.masking import logger_of
 from featurestore.models.prediction_log.log import PredictionLog
 from featurestore.online.factory import open_async_reader
 from featurestore.online.store import AsyncReader
 from featurestore.server import hidden_paths, spines
 from featurestore.server.access.authenticator import Authenticator
+from featurestore.server.access.grant_routes import GrantRoutes
 from featurestore.server.access.key_routes import KeyRoutes
 from featurestore.server.access.middleware import AccessMiddleware
+from featurestore.server.access.worker_access import WorkerAccessMiddleware
 from featurestore.server.admission import Admission, AdmissionMiddleware
 from featurestore.server.bounds import Lookups, Pool
 from featurestore.server.compression import CompressionMiddleware
@@ -129,12 +132,13 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
         routes=[
             *Online(store, metrics, Lookups(store.settings)).routes(),
             *Docs().routes(),
-            *Health(store, metrics, warm_up, predictor.alias_problems).routes(),
+            *Health(store, metrics, warm_up, predictor.alias_problems, lambda: authenticator.asks).routes(),
             *engine_routes,
             *Models(store, predictor).routes(),
             *InferenceProtocol(settings, predictor).routes(),
             *webhooks.routes(),
             *KeyRoutes(store).routes(),
+            *GrantRoutes(store).routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
@@ -165,7 +169,8 @@ def engine_app(store: FeatureStore) -> FastAPI:
     store = confine(store)
     hidden_paths.hide_paths_of(store.settings)
     routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)))]
-    app = FastAPI(routes=routes, middleware=[Middleware(ErrorMiddleware)], exception_handlers=dict(HANDLERS), openapi_url=None)
+    middleware = [Middleware(ErrorMiddleware), Middleware(WorkerAccessMiddleware, book=GrantBook(store.backend.runtime))]
+    app = FastAPI(routes=routes, middleware=middleware, exception_handlers=dict(HANDLERS), openapi_url=None)
     app.state.large_bodies = None
     return app
 

@@ -7,15 +7,17 @@ from fastapi import Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from featurestore.access.privileges import Kind, Privilege
 from featurestore.dsl import documents
 from featurestore.dsl.definitions import Definition, gather
 from featurestore.errors import CommitConflict
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.server import json_body, responses
-from featurestore.server.access.needs import Needs
+from featurestore.server.access.access import rights_of
+from featurestore.server.access.needs import USE_CATALOG, Needs, on
 from featurestore.server.requests import ApplyBody, DefinitionsBody, PlanBody
 from featurestore.server.routing import EngineRoute, delete, get, json_of, post
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, PrincipalStore
 from featurestore.values.arguments import Direction
 from featurestore.values.result import to_dicts
 
@@ -32,12 +34,18 @@ class Definitions:
     def routes(self) -> list[APIRoute]:
         """The routes of definitions."""
         return [
-            get("/v1/entities", self.list_entities, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.Entity]),
-            get("/v1/sources", self.list_sources, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.Source]),
-            get("/v1/views", self.list_views, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.View]),
-            get("/v1/views/{name}", self.get_view, TAG, needs=Needs.ADMINISTRATOR, response_model=responses.ViewDetail),
-            get("/v1/services", self.list_services, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.Service]),
-            get("/v1/services/{name}", self.get_service, TAG, needs=Needs.ADMINISTRATOR, response_model=responses.ServiceDetail),
+            get("/v1/entities", self.list_entities, TAG, needs=USE_CATALOG, response_model=list[responses.Entity]),
+            get("/v1/sources", self.list_sources, TAG, needs=USE_CATALOG, response_model=list[responses.Source]),
+            get("/v1/views", self.list_views, TAG, needs=Needs.VERB, response_model=list[responses.View]),
+            get("/v1/views/{name}", self.get_view, TAG, needs=on(Privilege.USE, Kind.VIEW, "name"), response_model=responses.ViewDetail),
+            get("/v1/services", self.list_services, TAG, needs=Needs.VERB, response_model=list[responses.Service]),
+            get(
+                "/v1/services/{name}",
+                self.get_service,
+                TAG,
+                needs=on(Privilege.USE, Kind.SERVICE, "name"),
+                response_model=responses.ServiceDetail,
+            ),
             delete(
                 "/v1/views/{name}", self.remove_view, TAG, needs=Needs.ADMINISTRATOR, kind=EngineRoute, response_model=responses.Removal
             ),
@@ -57,8 +65,8 @@ class Definitions:
                 kind=EngineRoute,
                 response_model=responses.Removal,
             ),
-            get("/v1/impact", self.find_impact, TAG, needs=Needs.ADMINISTRATOR, kind=EngineRoute, response_model=responses.Impact),
-            get("/v1/lineage", self.find_lineage, TAG, needs=Needs.ADMINISTRATOR, kind=EngineRoute, response_model=responses.ColumnLineage),
+            get("/v1/impact", self.find_impact, TAG, needs=USE_CATALOG, kind=EngineRoute, response_model=responses.Impact),
+            get("/v1/lineage", self.find_lineage, TAG, needs=USE_CATALOG, kind=EngineRoute, response_model=responses.ColumnLineage),
             post(
                 "/v1/plan",
                 self.plan,
@@ -87,17 +95,17 @@ class Definitions:
         """All applied sources."""
         return to_dicts(self._store.sources())
 
-    def list_views(self) -> list[dict[str, Any]]:
-        """The newest version of every view, with its snapshot and watermark."""
-        return to_dicts(self._store.views())
+    def list_views(self, request: Request) -> list[dict[str, Any]]:
+        """The newest version of every view that the caller may use, with its snapshot and watermark."""
+        return to_dicts(PrincipalStore(self._store, rights_of(request.scope)).views())
 
     def get_view(self, name: str) -> dict[str, Any]:
         """One view with its SQL, its definition and all versions."""
         return self._store.view(name).to_dict()
 
-    def list_services(self) -> list[dict[str, Any]]:
-        """The served version of every service."""
-        return to_dicts(self._store.services())
+    def list_services(self, request: Request) -> list[dict[str, Any]]:
+        """The served version of every service that the caller may use."""
+        return to_dicts(PrincipalStore(self._store, rights_of(request.scope)).services())
 
     def get_service(self, name: str) -> dict[str, Any]:
         """One service with its definition and all versions."""

@@ -29,7 +29,7 @@ from featurestore.errors import (
     Unauthorized,
 )
 from featurestore.masking import logger_of
-from featurestore.server.access.access import by_whom
+from featurestore.server.access.access import by_whom, without_hidden_names
 from featurestore.server.error_body import LISTED, PRIVATE, TEXT, document, document_of
 from featurestore.server.logs import printable
 from featurestore.values import json_encoding
@@ -82,6 +82,8 @@ def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | 
 async def handle_error(request: Request, error: FeatureStoreError) -> Response:
     """The response to a FeatureStoreError. Errors that the server's operator has to fix are also logged."""
     status = status_of(error)
+    if isinstance(error, NotFound):
+        error = without_hidden_names(request.scope, error)
     if error.details.get("left"):
         logger.debug("the client of a request disconnected")
     elif isinstance(error, Timeout):

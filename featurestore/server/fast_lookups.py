@@ -10,13 +10,14 @@ from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from featurestore.access.privileges import Kind, Privilege
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import FeatureStoreError
 from featurestore.online.store import AsyncReader, OnlineStore
 from featurestore.pipelines.online_lookup.entity_cache import EntityCache
 from featurestore.pipelines.online_lookup.lookup_derived import DerivedFeatures
 from featurestore.pipelines.online_lookup.lookup_json import AGAIN, Again, Answer, LookupWriter
-from featurestore.server.access.needs import Needs
+from featurestore.server.access.needs import on
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.compression import compress_for
 from featurestore.server.fast_path import FastPath, receive_body
@@ -32,7 +33,7 @@ READS = 600
 ATTEMPTS = 5
 """How often a lookup is begun because what was kept is not valid anymore. It is dropped then, so the second attempt reads everything."""
 PATH = "/v1/services/{service}/online"
-NEEDS = Needs.ADMINISTRATOR
+NEEDS = on(Privilege.READ_ONLINE, Kind.SERVICE, "service")
 _BEGIN, _, _END = PATH.partition("{service}")
 _FULL = {b"": True, b"full=true": True, b"full=false": False}
 
@@ -89,7 +90,7 @@ class FastLookups:
         if not (path.startswith(_BEGIN) and path.endswith(_END)) or scope["method"] != "POST" or scope["query_string"] not in _FULL:
             return False
         accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
-        return ARROW_HEADER not in accepted.lower() and self._path.admits(scope, NEEDS)
+        return ARROW_HEADER not in accepted.lower() and self._path.admits(scope, NEEDS, path[len(_BEGIN) : -len(_END)])
 
     async def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
         """The answer; None for a request that the ordinary route has to answer."""

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from starlette.types import Message, Receive, Scope
 
-from featurestore.server.access.access import Access, set_access
+from featurestore.errors import NotReady
+from featurestore.server.access.access import set_rights
 from featurestore.server.access.authenticator import Authenticator
 from featurestore.server.access.needs import Needs
 from featurestore.server.admission import Admission
@@ -28,8 +29,8 @@ class FastPath:
         # Larger bodies are parsed off the event loop.
         self._body_limit = min(settings.body_bytes(), IN_LOOP_BYTES)
 
-    def admits(self, scope: Scope, needs: Needs) -> bool:
-        """Whether a request may be answered here: it is plain, and whoever sends it may do what its route `needs`."""
+    def admits(self, scope: Scope, needs: Needs, name: str) -> bool:
+        """Whether a request may be answered here: it is plain, and whoever sends it has what its route `needs` of the object `name`."""
         headers = dict(scope["headers"])
         if headers.get(b"content-type") != JSON_HEADER or b"content-encoding" in headers or b"transfer-encoding" in headers:
             return False
@@ -38,9 +39,12 @@ class FastPath:
             return False
         if self._admission.refusal(scope) is not None or (principal := self._authenticator.find(scope)) is None:
             return False
-        access = Access(principal)
-        set_access(scope, access)
-        return access.allows(needs)
+        rights = self._authenticator.rights_of(principal)
+        set_rights(scope, rights)
+        try:
+            return needs.allow(rights, {needs.parameter or "": name})
+        except NotReady:
+            return False
 
 
 class ReceivedBody(NamedTuple):

@@ -7,11 +7,14 @@ from fastapi import Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from featurestore.access.privileges import Kind, Privilege
 from featurestore.errors import RequestError
 from featurestore.server import json_body
-from featurestore.server.access.needs import Needs
+from featurestore.server.access.access import rights_of
+from featurestore.server.access.needs import Needs, on
 from featurestore.server.requests.body import Body
 from featurestore.server.requests.governance import (
+    ApprovedBody,
     ArchivingBody,
     DemotionBody,
     PromotionBody,
@@ -25,6 +28,7 @@ from featurestore.store import FeatureStore
 from featurestore.values.result import to_dicts
 
 TAG = "models"
+APPROVE = on(Privilege.APPROVE_MODEL, Kind.MODEL, "name")
 Selector = Annotated[str, Query(min_length=1, max_length=2000)]
 
 
@@ -62,7 +66,7 @@ class Governance:
                 "/v1/models/{name}/traffic",
                 self.get_traffic,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=on(Privilege.USE, Kind.MODEL, "name"),
                 kind=EngineRoute,
                 response_model=bodies.Traffic,
             ),
@@ -70,7 +74,7 @@ class Governance:
                 "/v1/models/{name}/traffic",
                 self.set_traffic,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=APPROVE,
                 kind=LongRoute,
                 response_model=bodies.Traffic,
                 openapi_extra=json_of(TrafficBody),
@@ -90,7 +94,7 @@ class Governance:
                     f"/v1/models/{{name}}/{what}",
                     endpoint,
                     TAG,
-                    needs=Needs.ADMINISTRATOR,
+                    needs=APPROVE,
                     kind=LongRoute,
                     response_model=bodies.AliasChange,
                     openapi_extra=json_of(body),
@@ -132,7 +136,8 @@ class Governance:
         All servers follow within a second. 404 names an unknown alias, 409 a change that came first.
         """
         body = await json_body.read_typed(request, TrafficBody)
-        return await run_in_threadpool(self._set_traffic, name, body)
+        approver = rights_of(request.scope).check_approver(body.approver)
+        return await run_in_threadpool(self._set_traffic, name, body.model_copy(update={"approver": approver}))
 
     def _set_traffic(self, name: str, body: TrafficBody) -> dict[str, Any]:
         from featurestore.models.traffic.traffic import set_traffic  # noqa: PLC0415 - as in `_run`
@@ -150,21 +155,23 @@ class Governance:
 
     async def promote_model(self, request: Request, name: str) -> dict[str, Any]:
         """Give an alias to a version, if its stamp, training set, snapshots and metrics are verified. 409 names what is missing."""
-        return await self._change("promote", name, await json_body.read_typed(request, PromotionBody))
+        return await self._change("promote", name, request, PromotionBody)
 
     async def demote_model(self, request: Request, name: str) -> dict[str, Any]:
         """Remove an alias, and record who did it and why."""
-        return await self._change("demote", name, await json_body.read_typed(request, DemotionBody))
+        return await self._change("demote", name, request, DemotionBody)
 
     async def roll_back_model(self, request: Request, name: str) -> dict[str, Any]:
         """Give an alias back to the version that had it before the current one. 409 if there is none."""
-        return await self._change("rollback", name, await json_body.read_typed(request, RollbackBody))
+        return await self._change("rollback", name, request, RollbackBody)
 
     async def archive_model(self, request: Request, name: str) -> dict[str, Any]:
         """Mark a version as not to be promoted, or restore it. 409 if it has an alias."""
-        return await self._change("archive", name, await json_body.read_typed(request, ArchivingBody))
+        return await self._change("archive", name, request, ArchivingBody)
 
-    async def _change(self, action: str, name: str, body: Body) -> dict[str, Any]:
+    async def _change(self, action: str, name: str, request: Request, body_type: type[ApprovedBody]) -> dict[str, Any]:
+        body = await json_body.read_typed(request, body_type)
+        rights_of(request.scope).check_approver(body.approver)
         return await run_in_threadpool(self._run, action, name, body.model_dump())
 
     def _run(self, action: str, name: str, options: dict[str, Any]) -> dict[str, Any]:

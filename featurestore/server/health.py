@@ -11,7 +11,7 @@ from featurestore.models.mlflow_access.answers import Answers
 from featurestore.models.mlflow_access.health import check_tracking, is_installed
 from featurestore.records.health import served_verbs
 from featurestore.server import docs
-from featurestore.server.access.needs import Needs
+from featurestore.server.access.needs import USE_CATALOG, Needs
 from featurestore.server.metrics import Metrics
 from featurestore.server.responses.inference import ServerLive, ServerReady
 from featurestore.server.routing import get
@@ -33,8 +33,18 @@ _SHOWN_DETAILS = ("lost", "filling")
 class Health:
     """Probes and metrics."""
 
-    def __init__(self, store: FeatureStore, metrics: Metrics, warm_up: WarmUp, alias_problems: Callable[[], Sequence[object]]) -> None:
-        """`alias_problems` returns the aliases that do not answer as they should, as texts show them."""
+    def __init__(
+        self,
+        store: FeatureStore,
+        metrics: Metrics,
+        warm_up: WarmUp,
+        alias_problems: Callable[[], Sequence[object]],
+        asks: Callable[[], bool],
+    ) -> None:
+        """`alias_problems` returns the aliases that do not answer as they should, as texts show them. `asks` is whether the server asks
+        for credentials: then probes, which have none, get no names of tables and models.
+        """
+        self._asks = asks
         self._store, self._warm_up, self._alias_problems = store, warm_up, alias_problems
         self._metrics = metrics
         self._models: Answers[FeatureStoreError | None] = Answers(lambda _: self._check_models(), wait=MODEL_SECONDS, grace=MODEL_SECONDS)
@@ -46,7 +56,7 @@ class Health:
             get("/readyz", self.readyz, "health", needs=Needs.NOTHING, response_model=dict[str, str]),
             get(LIVE, self.live, "health", needs=Needs.NOTHING, response_model=ServerLive),
             get(READY, self.ready, "health", needs=Needs.NOTHING, response_model=ServerReady),
-            get("/metrics", self.metrics, "health", needs=Needs.ADMINISTRATOR, response_class=Response),
+            get("/metrics", self.metrics, "health", needs=USE_CATALOG, response_class=Response),
         ]
 
     async def healthz(self) -> dict[str, str]:
@@ -69,7 +79,7 @@ class Health:
         function is `ok`, `down`, `cached only`, which means that it works for the services and models that the process has already
         loaded, or `all but lost tables` while the online store is being filled. Models and predictions are `not installed` without the
         extra. `aliases` names those whose version cannot be loaded, so that the version before answers, and those of a model's traffic that
-        were removed in MLflow, so that another one answers.
+        were removed in MLflow, so that another one answers. A server that asks for credentials names neither tables nor models here.
         """
         errors: dict[str, FeatureStoreError | None] = {**self._store.check(), "models": self._models_error()}
         states = {component: "ok" if error is None else str(error.details.get("state", "down")) for component, error in errors.items()}
@@ -80,12 +90,11 @@ class Health:
         if not is_installed():
             states["models"] = serves["predictions"] = NOT_INSTALLED
         if problems := self._alias_problems():
-            states["aliases"] = "; ".join(map(str, problems))
+            states["aliases"] = f"{len(problems)} with problems" if self._asks() else "; ".join(map(str, problems))
         needed = [component for component in errors if component in down and component != "models"]
         if needed:
-            details = {
-                name: error.details[name] for error in errors.values() if error for name in _SHOWN_DETAILS if error.details.get(name)
-            }
+            shown = () if self._asks() else _SHOWN_DETAILS
+            details = {name: error.details[name] for error in errors.values() if error for name in shown if error.details.get(name)}
             raise NotReady(f"{' and '.join(needed)} cannot be used", parts=states, serves=serves, **details)
         if not self._warm_up.is_over():
             raise NotReady("the server is loading services and models; try again in a moment", parts=states, serves=serves)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.dsl import durations
 from featurestore.errors import RequestError
 from featurestore.server import responses
@@ -19,11 +20,16 @@ from featurestore.server.requests import (
     RepairBody,
     VerificationBody,
 )
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, PrincipalStore
+from featurestore.store.principal_store import Requirement
 from featurestore.values import times
 
 Check = Callable[[FeatureStore, Any], dict[str, Any]]
 """Turns a request body into the JSON-ready request of the job. Raises the errors of the job that can be found early."""
+
+
+FindNeeds = Callable[[PrincipalStore, Any], list[Requirement] | None]
+"""The privileges that the body of a request needs; None: those of an administrator."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ class Operation:
     """A kind of job with routes below `path` that start, watch and cancel it.
 
     `body` is the model of the request and `state` that of the response. `check` runs before the job is queued. `summary` and
-    `after_cancel` are texts of the OpenAPI description: what the job does, and what remains of a cancelled one.
+    `after_cancel` are texts of the OpenAPI description: what the job does, and what remains of a cancelled one. `needs` says which
+    privileges a request needs, None for one of an administrator; without `needs`, all are.
     """
 
     kind: str
@@ -42,6 +49,7 @@ class Operation:
     check: Check
     summary: str
     after_cancel: str
+    needs: FindNeeds | None = None
 
     @property
     def has_default(self) -> bool:
@@ -94,6 +102,21 @@ def check_repair(store: FeatureStore, body: RepairBody) -> dict[str, Any]:
     return body.model_dump()
 
 
+def needs_of_materialization(store: PrincipalStore, body: MaterializationBody) -> list[Requirement] | None:
+    """WRITE on each view; for all views, the rights of an administrator."""
+    return None if body.names is None else [(Privilege.WRITE, Securable(Kind.VIEW, name)) for name in body.names]
+
+
+def needs_of_rebuild(store: PrincipalStore, body: RebuildBody) -> list[Requirement] | None:
+    """READ on the training set."""
+    return store.needs_of_training_sets(body.id)
+
+
+def needs_of_comparison(store: PrincipalStore, body: ComparisonBody) -> list[Requirement] | None:
+    """READ on both training sets."""
+    return store.needs_of_training_sets(body.a, body.b)
+
+
 def _age(field: str, value: str) -> int:
     try:
         microseconds = durations.microseconds(value)
@@ -114,6 +137,7 @@ OPERATIONS: Sequence[Operation] = (
         "Compute the features of views up to `end` (default: now), from their watermarks or from `start`, and write them to their feature "
         "tables and the online store.\n\nRepeating an interval appends nothing. Materializations wait for one another.",
         "Views that it has finished stay updated. Completed chunks of a backfill are kept, and the next run resumes after them.",
+        needs_of_materialization,
     ),
     Operation(
         handlers.PUBLICATION,
@@ -145,6 +169,7 @@ OPERATIONS: Sequence[Operation] = (
         "Rebuild a training set from its pinned snapshots and compare the rows. A model URI stands for the model's training set.\n\n"
         "If the rows differ, the job fails with DigestMismatch, which names the columns.",
         "It changes nothing.",
+        needs_of_rebuild,
     ),
     Operation(
         handlers.COMPARISON,
@@ -155,6 +180,7 @@ OPERATIONS: Sequence[Operation] = (
         check_comparison,
         "Compare training set `b` with `a`: definitions, rows, values, drift, and their causes. Each may be an id or a model URI.",
         "It changes nothing.",
+        needs_of_comparison,
     ),
     Operation(
         handlers.MAINTENANCE,

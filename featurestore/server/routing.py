@@ -67,7 +67,7 @@ def check_routes(routes: Sequence[BaseRoute], open_paths: Collection[str]) -> No
             raise ValueError(f"the route {path or route!r} does not say what it needs")
         # Of a path with a parameter, some values may be open: the files of a page.
         if "{" not in path and (path in open_paths) is not (needs is Needs.NOTHING):
-            raise ValueError(f"the route {path} needs {needs.value}, and {'is' if path in open_paths else 'is not'} an open path")
+            raise ValueError(f"the route {path} needs {needs.word}, and {'is' if path in open_paths else 'is not'} an open path")
 
 
 class StrictRoute(APIRoute):

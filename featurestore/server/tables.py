@@ -6,12 +6,14 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from featurestore.access.rights import Rights
 from featurestore.server import json_body, responses, spines
-from featurestore.server.access.needs import Needs
+from featurestore.server.access.access import rights_of
+from featurestore.server.access.needs import USE_CATALOG, Needs
 from featurestore.server.requests import TableBody, WriteBody, WriteFields
 from featurestore.server.routing import EngineRoute, LongRoute, get, json_of, post
 from featurestore.server.uploads.reader import UploadReader
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, PrincipalStore
 from featurestore.values.result import to_dicts
 
 TAG = "tables"
@@ -40,12 +42,12 @@ class Tables:
                 "/v1/table-writes",
                 self.write,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 kind=LongRoute,
                 response_model=responses.TableWrite,
                 openapi_extra=write,
             ),
-            get("/v1/tables/{name}/history", self.history, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.TableEvent]),
+            get("/v1/tables/{name}/history", self.history, TAG, needs=USE_CATALOG, response_model=list[responses.TableEvent]),
         ]
 
     async def create(self, request: Request) -> dict[str, Any]:
@@ -56,7 +58,7 @@ class Tables:
     async def write(self, request: Request) -> dict[str, Any]:
         """Write rows to a table by its keys, in one commit, and publish them. 422 names the row and the column that is wrong."""
         fields, rows = await spines.read(request, WriteFields, WriteBody, self._uploads, "rows")
-        return await run_in_threadpool(self._write, fields, rows)
+        return await run_in_threadpool(self._write, fields, rows, rights_of(request.scope))
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """What happened to a table, the newest first: a view or written table, a feature table, or any table of the catalog."""
@@ -68,5 +70,5 @@ class Tables:
         )
         return table.to_dict()
 
-    def _write(self, fields: WriteFields, rows: Any) -> dict[str, Any]:
-        return self._store.write_table(fields.table, rows, fields.mode, fields.run_id).to_dict()
+    def _write(self, fields: WriteFields, rows: Any, rights: Rights) -> dict[str, Any]:
+        return PrincipalStore(self._store, rights).write_table(fields.table, rows, fields.mode, fields.run_id).to_dict()

@@ -10,12 +10,15 @@ from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
 from featurestore.access.principal import Principal
+from featurestore.access.privileges import Privilege
+from featurestore.access.rights import Rights
+from featurestore.access.standing import Claim
 from featurestore.errors import Conflict, NotReady
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.server import responses, spines, streams
-from featurestore.server.access.access import principal_of
+from featurestore.server.access.access import principal_of, rights_of
 from featurestore.server.access.needs import Needs
 from featurestore.server.jobs.handlers import TRAINING_SET, rebuild_result
 from featurestore.server.jobs.job import Job
@@ -31,7 +34,7 @@ from featurestore.server.requests import (
 from featurestore.server.routing import CANCEL_SECONDS, EngineRoute, LongRoute, Wait, delete, get, post
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.spines.written_numbers import without_written_numbers
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, PrincipalStore
 from featurestore.values.result import to_dicts
 
 TAG = "training sets"
@@ -59,7 +62,7 @@ class TrainingSets:
                 "/v1/training-sets",
                 self.create_training_set,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 kind=EngineRoute,
                 status_code=202,
                 response_model=responses.AcceptedJob,
@@ -79,32 +82,32 @@ class TrainingSets:
                 "/v1/training-sets",
                 self.list_training_sets,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 response_model=list[responses.TrainingSetSummary],
             ),
-            get("/v1/training-sets/{id}", self.get_training_set, TAG, needs=Needs.ADMINISTRATOR, response_model=responses.TrainingSetState),
+            get("/v1/training-sets/{id}", self.get_training_set, TAG, needs=Needs.VERB, response_model=responses.TrainingSetState),
             delete(
                 "/v1/training-sets/{id}",
                 self.cancel_training_set,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 response_model=responses.TrainingSetState,
             ),
             get(
                 "/v1/training-sets/{id}/statistics",
                 self.get_statistics,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 kind=EngineRoute,
                 response_model=responses.Statistics,
                 response_model_exclude_unset=True,
             ),
-            get("/v1/training-sets/{id}/files", self.get_files, TAG, needs=Needs.ADMINISTRATOR, response_model=responses.TrainingSetFiles),
+            get("/v1/training-sets/{id}/files", self.get_files, TAG, needs=Needs.VERB, response_model=responses.TrainingSetFiles),
             get(
                 "/v1/training-sets/{id}/data",
                 self.get_data,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 response_class=StreamingResponse,
                 responses=binary,
             ),
@@ -112,7 +115,7 @@ class TrainingSets:
                 "/v1/training-sets/{id:path}/rebuild",
                 self.rebuild_training_set,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 kind=LongRoute,
                 response_model=responses.RebuildResult,
             ),
@@ -120,7 +123,7 @@ class TrainingSets:
                 "/v1/point-in-time",
                 self.point_in_time,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 kind=EngineRoute,
                 response_class=StreamingResponse,
                 responses=arrow,
@@ -135,7 +138,7 @@ class TrainingSets:
         same id, and a training set that exists is not built again.
         """
         fields, spine = await spines.read(request, TrainingSetFields, TrainingSetBody, self._uploads)
-        return await run_in_threadpool(self._start, fields, spine, principal_of(request.scope))
+        return await run_in_threadpool(self._start, fields, spine, rights_of(request.scope))
 
     async def create_lookup_training_set(self, request: Request) -> dict[str, Any]:
         """Start a job that joins a frame with features of written tables and views, and stores the rows.
@@ -145,20 +148,22 @@ class TrainingSets:
         fields, spine = await spines.read(request, LookupFields, LookupTrainingSetBody, self._uploads)
         return await run_in_threadpool(self._start_lookups, fields, spine, principal_of(request.scope))
 
-    def list_training_sets(self) -> list[dict[str, Any]]:
-        """Every finished training set, newest first."""
-        return to_dicts(self._store.training_sets())
+    def list_training_sets(self, request: Request) -> list[dict[str, Any]]:
+        """Every finished training set whose table the caller may use, newest first."""
+        return to_dicts(self._as_caller(request).training_sets())
 
-    async def get_training_set(self, id: str, wait: Wait = 0) -> dict[str, Any]:
+    async def get_training_set(self, request: Request, id: str, wait: Wait = 0) -> dict[str, Any]:
         """The state and progress of a training set, and its manifest when it is done."""
+        self._as_caller(request).require_training_set(id)
         await self._jobs.wait_for_end(id, wait)
         return await run_in_threadpool(self._state, id)
 
-    async def cancel_training_set(self, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
+    async def cancel_training_set(self, request: Request, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
         """Cancel a build that is queued or running. Nothing of it remains; the same request starts it again.
 
         409 if the training set is done, also if the build was already committing and has therefore been completed.
         """
+        self._as_caller(request).require_training_set(id, Privilege.WRITE)
         if self._job(id) is not None:
             await run_in_threadpool(self._jobs.cancel, id)
             await self._jobs.wait_for_end(id, wait)
@@ -167,62 +172,76 @@ class TrainingSets:
             raise Conflict(f"training set {id} is done: there is no build to cancel")
         return state
 
-    def get_statistics(self, id: str) -> dict[str, Any]:
+    def get_statistics(self, request: Request, id: str) -> dict[str, Any]:
         """Statistics of the features and the label: counts, quantiles, histograms, frequent values."""
-        return self._get_finished(id).statistics
+        return self._get_finished(request, id).statistics
 
-    def get_files(self, id: str) -> dict[str, Any]:
+    def get_files(self, request: Request, id: str) -> dict[str, Any]:
         """The paths of the Parquet files of all rows, as the server sees them, with their table and snapshot."""
-        files = self._get_finished(id).files()
+        files = self._get_finished(request, id).files()
         return {"table": files.table, "snapshot_id": str(files.snapshot_id), "files": list(files)}
 
-    def get_data(self, id: str, format: streams.Format = "arrow", split: str | None = None, columns: Columns = None) -> StreamingResponse:
+    def get_data(
+        self, request: Request, id: str, format: streams.Format = "arrow", split: str | None = None, columns: Columns = None
+    ) -> StreamingResponse:
         """The rows in spine order: the spine columns, then the features. `split` selects one part of the split, `columns` some columns.
 
         `columns` may also include the row number `__fs_row` and, with a split, the part `__fs_split`.
         """
-        training_set = self._get_finished(id)
+        training_set = self._get_finished(request, id)
         rows = (training_set if split is None else training_set.split(split)).reader(columns)
         return _stream(streams.chunks(rows, format), format, id)
 
-    def rebuild_training_set(self, id: str) -> dict[str, Any]:
+    def rebuild_training_set(self, request: Request, id: str) -> dict[str, Any]:
         """Rebuild a training set from its pinned snapshots and wait for the result. 409 names the columns that differ.
 
         A model URI stands for the model's training set. `POST /v1/rebuilds` does the same as a job.
         """
-        return rebuild_result(self._store.rebuild(id))
+        return rebuild_result(self._as_caller(request).rebuild(id))
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
         """The spine joined with a service's features as of each row's time, as an Arrow IPC stream. Nothing is stored."""
         fields, spine = await spines.read(request, JoinFields, JoinBody, self._uploads)
         table = await run_in_threadpool(
-            self._store.point_in_time, fields.service, spine, fields.timestamp, known=fields.known, snapshots=fields.pinned_snapshots()
+            self._as_caller(request).point_in_time,
+            fields.service,
+            spine,
+            fields.timestamp,
+            known=fields.known,
+            snapshots=fields.pinned_snapshots(),
         )
         return _stream(streams.chunks(table.to_reader(65_536), "arrow"), "arrow", fields.service)
 
-    def _start(self, fields: TrainingSetFields, spine: Any, principal: Principal) -> dict[str, Any]:
-        return self._start_prepared(self._store.backend.prepare_training_set(fields.request(spine)), principal)
+    def _as_caller(self, request: Request) -> PrincipalStore:
+        return PrincipalStore(self._store, rights_of(request.scope))
+
+    def _start(self, fields: TrainingSetFields, spine: Any, rights: Rights) -> dict[str, Any]:
+        wanted, caller = fields.request(spine), PrincipalStore(self._store, rights)
+        claim = Claim(rights.principal, caller.needs_of_build(wanted.service, wanted.name))
+        return self._start_prepared(caller.prepare_training_set(wanted), claim)
 
     def _start_lookups(self, fields: LookupFields, spine: Any, principal: Principal) -> dict[str, Any]:
         lookups = [lookup.to_lookup() for lookup in fields.feature_lookups]
         more = {name: getattr(fields, name) for name in ("name", "known", "split", "by")}
         rows = without_written_numbers(spine) if isinstance(spine, list) else spine
         prepared = self._store.backend.prepare_lookups(rows, lookups, fields.label, fields.exclude_columns, fields.timestamp, **more)
-        return self._start_prepared(prepared, principal)
+        return self._start_prepared(prepared, Claim(principal))
 
-    def _start_prepared(self, prepared: PreparedTrainingSet, principal: Principal) -> dict[str, Any]:
+    def _start_prepared(self, prepared: PreparedTrainingSet, claim: Claim) -> dict[str, Any]:
         url = f"/v1/training-sets/{prepared.id}"
         if self._store.backend.find_training_set(prepared.id) is not None:
             return {"id": prepared.id, "state": "done", "url": url}
-        job = self._jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared), principal)
+        job = self._jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared), claim)
         return {"id": job.id, "state": job.state, "url": url}
 
-    def _get_finished(self, id: str) -> TrainingSet:
-        """The training set. Raises: NotReady while its build is queued or running; NotFound."""
+    def _get_finished(self, request: Request, id: str) -> TrainingSet:
+        """The training set. Raises: Forbidden; NotReady while its build is queued or running; NotFound."""
+        caller = self._as_caller(request)
+        caller.require_training_set(id)
         job = self._job(id)
         if job is not None and job.live:
             raise NotReady(f"training set {id} is {job.state}; ask /v1/training-sets/{id} when it is done", state=job.state)
-        return self._store.get_training_set(id)
+        return caller.get_training_set(id)
 
     def _job(self, id: str) -> Job | None:
         job = self._jobs.get(id)

@@ -89,6 +89,7 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
     elif isinstance(spine, pa.RecordBatchReader):
         yield spine, None
     elif isinstance(spine, SpineFiles):
+        _require_files(runtime)
         with open_spine_files(runtime.files, lambda: runtime.engine, spine.pattern, spine.format, times) as rows:
             yield rows, None
     elif (table := frames.to_arrow_table(spine)) is not None:
@@ -97,13 +98,14 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
         text = os.fspath(spine).strip()
         if text.startswith("iceberg:"):
             name, at, snapshot = text.removeprefix("iceberg:").partition("@")
-            table = tables.load(runtime.catalog, name)
+            table = _load(runtime, name)
             snapshot_id = named_versions.snapshot_id(runtime, table, snapshot) if at else table.snapshot_id
             yield scans.read_snapshot(table, snapshot_id), {"table": table.name, "snapshot_id": _text(snapshot_id)}
         elif frames.is_query(text):
             with _open_sql(runtime, text) as rows_and_origin:
                 yield rows_and_origin
         else:
+            _require_files(runtime)
             with open_spine_files(runtime.files, lambda: runtime.engine, text, times=times) as rows:
                 yield rows, None
 
@@ -115,10 +117,22 @@ def _open_sql(runtime: Runtime, text: str) -> Iterator[OpenRows]:
         names = query_tables(tree)
     except SqlProblem as error:
         raise RequestError(f"the spine's SQL cannot be used: {error}") from error
-    loaded = {name: tables.load(runtime.catalog, name) for name in names}
+    loaded = {name: _load(runtime, name) for name in names}
     at = {name: TableAt(table, table.snapshot_id, None) for name, table in loaded.items()}
     with open_query(runtime, tree, at, "the spine's SQL") as rows:
         yield rows, {"sql": text, "tables": {name: _text(table.snapshot_id) for name, table in loaded.items()}}
+
+
+def _require_files(runtime: Runtime) -> None:
+    if runtime.reader is not None:
+        runtime.reader.require_files()
+
+
+def _load(runtime: Runtime, name: str) -> Table:
+    """Load a table that a request names. Raises: Forbidden before anything tells whether it exists; NotFound."""
+    if runtime.reader is not None:
+        runtime.reader.require_rows(name)
+    return tables.load(runtime.catalog, name)
 
 
 def _text(snapshot_id: int | None) -> str | None:

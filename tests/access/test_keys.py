@@ -12,7 +12,7 @@ from featurestore.access.key_ring import KEPT_SECONDS, KeyRing
 from featurestore.access.key_uses import HOUR, KeyUses, read_last_uses, uses_table
 from featurestore.access.keys import LIVE_KEYS, read_keys
 from featurestore.access.principal import Principal
-from featurestore.access.standing import check_standing
+from featurestore.access.standing import Claim, check_standing
 from featurestore.access.tokens import make_token, parse_token
 from featurestore.errors import Conflict, Forbidden, NotFound, NotReady, RequestError
 from featurestore.lakehouse import scans, tables
@@ -190,13 +190,13 @@ def test_a_use_that_could_not_be_recorded_is_recorded_later(store: FeatureStore,
 
 
 def test_standing_ends_with_the_key(store: FeatureStore) -> None:
-    created, runtime = store.create_key("nightly"), store.backend.runtime
+    created, runtime = store.create_key("nightly", administrator=True), store.backend.runtime
     principal = read_keys(runtime)[created.key.id].principal
-    check_standing(runtime, principal)
-    check_standing(runtime, Principal("somebody"))
+    check_standing(runtime, Claim(principal))
+    check_standing(runtime, Claim(Principal("her", is_administrator=True)))
     store.revoke_key(created.key.id)
     with pytest.raises(Forbidden, match=f"the API key {created.key.id}, which has been revoked"):
-        check_standing(runtime, principal)
+        check_standing(runtime, Claim(principal))
 
 
 def test_a_principal_travels_as_json() -> None:

@@ -95,7 +95,7 @@ def test_what_both_have_is_shared() -> None:
         for kind in (FeatureStore, RemoteStore, Store)
     ]
     assert public[0] & public[1] == public[2]
-    assert public[0] - public[2] == {"check"}
+    assert public[0] - public[2] == {"as_principal", "check"}
     assert public[1] - public[2] == {"archive", "cancel", "demote", "parts", "predict", "promote", "rollback", "score"}
 
 

@@ -1,64 +1,57 @@
-"""The access of a request: who sends it, and whether they may do what a route does."""
-
-from dataclasses import dataclass
+"""The rights of whoever sends a request, in the state of its scope."""
 
 from starlette.types import Scope
 
 from featurestore.access.principal import Principal
-from featurestore.errors import Forbidden
+from featurestore.access.rights import Rights
+from featurestore.errors import Forbidden, NotFound, NotReady
 from featurestore.server.access.needs import Needs
 from featurestore.server.logs import printable
 
-STATE = "access"
-"""The name in the state of a request's scope under which its access is."""
+STATE = "rights"
+"""The name in the state of a request's scope under which its rights are."""
 
 
-@dataclass(frozen=True)
-class Access:
-    """What whoever sends a request may do."""
-
-    principal: Principal
-
-    def allows(self, needs: Needs) -> bool:
-        """Whether a route with these needs may answer."""
-        return needs is not Needs.ADMINISTRATOR or self.principal.is_administrator
+def set_rights(scope: Scope, rights: Rights) -> None:
+    """Note the rights of a request, for its route, its errors and its log lines."""
+    scope.setdefault("state", {})[STATE] = rights
 
 
-def set_access(scope: Scope, access: Access) -> None:
-    """Note the access of a request, for its route and its log lines."""
-    scope.setdefault("state", {})[STATE] = access
-
-
-def access_of(scope: Scope) -> Access | None:
-    """The access of a request; None on paths that need no credentials."""
-    access: Access | None = scope.get("state", {}).get(STATE)
-    return access
+def rights_of(scope: Scope) -> Rights:
+    """The rights of a request. Raises: Forbidden on paths that need no credentials, which must not act for anybody."""
+    rights = _find(scope)
+    if rights is None:
+        raise Forbidden("this path acts for nobody; it takes no credentials")
+    return rights
 
 
 def principal_of(scope: Scope) -> Principal:
-    """Who sends a request. Raises: Forbidden on paths that need no credentials, which must not act for anybody."""
-    access = access_of(scope)
-    if access is None:
-        raise Forbidden("this path acts for nobody; it takes no credentials")
-    return access.principal
+    """Who sends a request. Raises: as `rights_of`."""
+    return rights_of(scope).principal
 
 
 def check_access(scope: Scope, needs: Needs, what: str) -> None:
-    """Check that a request may do `what`, such as `POST /v1/apply`. Raises: Forbidden."""
-    if needs is Needs.NOTHING:
-        return
-    access = access_of(scope)
-    if access is None or not access.allows(needs):
-        name = "nobody" if access is None else access.principal.name
-        raise Forbidden(
-            f"{what} needs the rights of an administrator, which {name} does not have; ask one for an API key with them"
-            " (featurestore key create NAME --admin)",
-            needs=needs.value,
-            principal=name,
-        )
+    """Check that a request may do `what`, such as `POST /v1/apply`. Raises: Forbidden; NotReady if grants cannot be read."""
+    if needs is not Needs.NOTHING:
+        needs.require(rights_of(scope), scope["path_params"], what)
+
+
+def without_hidden_names(scope: Scope, error: NotFound) -> NotFound:
+    """The error without near misses that whoever sends the request may not see."""
+    rights = _find(scope)
+    try:
+        return error if rights is None else rights.without_hidden_names(error)
+    except NotReady:
+        # Nobody can say what may be seen.
+        return NotFound(str(error.details.get("kind")), str(error.details.get("name")), None)
 
 
 def by_whom(scope: Scope) -> str:
     """Who sends a request, for the end of a log line; empty if that is not known."""
-    access = access_of(scope)
-    return "" if access is None else f" by {printable(access.principal.name)}"
+    rights = _find(scope)
+    return "" if rights is None else f" by {printable(rights.principal.name)}"
+
+
+def _find(scope: Scope) -> Rights | None:
+    rights: Rights | None = scope.get("state", {}).get(STATE)
+    return rights

@@ -6,9 +6,11 @@ import ipaddress
 from anyio import CapacityLimiter, to_thread
 from starlette.types import Scope
 
+from featurestore.access.grant_book import GrantBook
 from featurestore.access.key_ring import KeyRing
 from featurestore.access.key_uses import KeyUses
 from featurestore.access.principal import LOCAL, TOKEN, Principal
+from featurestore.access.rights import Rights
 from featurestore.access.tokens import PREFIX
 from featurestore.errors import FeatureStoreError, NotReady, Unauthorized
 from featurestore.masking import logger_of
@@ -21,7 +23,7 @@ from featurestore.values import times
 logger = logger_of(__name__)
 
 LOOK_SECONDS = 0.4
-"""How often a process looks for keys that were created or revoked: all servers follow within a second."""
+"""How often a process looks for keys and grants that were made or revoked: all servers follow within a second."""
 USES_SECONDS = 60.0
 """How often a process records which keys were used."""
 VERIFICATIONS = 4
@@ -41,8 +43,9 @@ class Authenticator:
         self._may_be_open = self._expected is None and self._identities is None and may_be_open(settings)
         self._keys, self._uses = KeyRing(store.backend.runtime), KeyUses(store.backend.runtime)
         self._verifications = CapacityLimiter(VERIFICATIONS)
+        self._grants = GrantBook(store.backend.runtime)
         self._started = False
-        self._look = Watcher("API keys", LOOK_SECONDS, self._keys.refresh)
+        self._look = Watcher("registry of API keys and grants", LOOK_SECONDS, self._refresh)
         self._record = Watcher("use of API keys", USES_SECONDS, self._uses.record)
 
     @property
@@ -53,9 +56,9 @@ class Authenticator:
     def start(self) -> None:
         """Read the keys, and begin to follow them. What cannot be read now is read when the catalog responds."""
         try:
-            self._keys.refresh()
+            self._refresh()
         except FeatureStoreError as error:
-            logger.warning("the API keys cannot be read, so that none is accepted yet: %s", error)
+            logger.warning("API keys and grants cannot be read, so that none is accepted yet: %s", error)
         self._started = True
         self._look.start()
         self._record.start()
@@ -70,6 +73,10 @@ class Authenticator:
             self._uses.record()
         except FeatureStoreError as error:
             logger.warning("the last uses of API keys were not recorded: %s", error)
+
+    def rights_of(self, principal: Principal) -> Rights:
+        """The rights of a principal, which follow the grants."""
+        return Rights(principal, self._grants)
 
     def find(self, scope: Scope) -> Principal | None:
         """Who sends a request, as far as this process knows without asking anybody; None: `authenticate` decides."""
@@ -90,7 +97,7 @@ class Authenticator:
     async def authenticate(self, scope: Scope) -> Principal:
         """Who sends a request. Raises: Unauthorized; NotReady while the keys of the store or the issuer cannot be read."""
         if not self._started and not self._keys.is_loaded:
-            await to_thread.run_sync(self._keys.refresh)
+            await to_thread.run_sync(self._refresh)
         principal = self.find(scope)
         if principal is not None:
             return principal
@@ -106,6 +113,10 @@ class Authenticator:
             "this server asks for credentials: send the header 'Authorization: Bearer <token>' with an API key that is neither expired"
             " nor revoked (an administrator makes one with featurestore key create)" + self._others()
         )
+
+    def _refresh(self) -> None:
+        self._keys.refresh()
+        self._grants.refresh()
 
     def _others(self) -> str:
         others = ["the token of its settings"] if self._expected is not None else []

@@ -5,14 +5,14 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featurestore.errors import FeatureStoreError
-from featurestore.server.access.access import Access, set_access
+from featurestore.server.access.access import set_rights
 from featurestore.server.access.authenticator import Authenticator
 from featurestore.server.error_body import document_of
 from featurestore.server.errors import response, retry_headers, status_of
 
 
 class AccessMiddleware:
-    """Notes the access of each request in its scope; answers 401, or 503, to those of nobody, on all paths except `open_paths`."""
+    """Notes the rights of each request in its scope; answers 401, or 503, to those of nobody, on all paths except `open_paths`."""
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator, open_paths: Collection[str]) -> None:
         self._app, self._authenticator = app, authenticator
@@ -27,5 +27,5 @@ class AccessMiddleware:
                 headers = {"WWW-Authenticate": "Bearer"} if status == 401 else retry_headers(error)
                 await response(status, document_of(error), headers)(scope, receive, send)
                 return
-            set_access(scope, Access(principal))
+            set_rights(scope, self._authenticator.rights_of(principal))
         await self._app(scope, receive, send)

@@ -1,14 +1,61 @@
 """What a route needs of whoever calls it. Every route says so: one that does not cannot be created."""
 
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from featurestore.access.privileges import Kind, Privilege
+from featurestore.access.rights import CATALOG, Rights
 
 
-class Needs(Enum):
-    """What a route needs."""
+@dataclass(frozen=True)
+class Needs:
+    """What a route needs: one of the four words below, or a privilege.
 
-    NOTHING = "nothing"
+    The privilege is on the object of a kind whose name is in the path, as `parameter`, or without one on the catalog.
+    """
+
+    word: str
+    privilege: Privilege | None = None
+    kind: Kind = Kind.CATALOG
+    parameter: str | None = None
+
+    NOTHING: ClassVar["Needs"]
     """No credentials: probes, the description of the API, and what proves itself in another way."""
-    CREDENTIALS = "credentials"
+    CREDENTIALS: ClassVar["Needs"]
     """Any principal."""
-    ADMINISTRATOR = "administrator"
+    VERB: ClassVar["Needs"]
+    """Any principal; the object stands in the body, or there are several: the verbs of `PrincipalStore` check what they answer."""
+    ADMINISTRATOR: ClassVar["Needs"]
     """An administrator."""
+
+    def allow(self, rights: Rights, names: Mapping[str, Any]) -> bool:
+        """Whether these rights are enough; `names` are the parameters of the path. Raises: NotReady."""
+        if self.word == "privilege" and self.privilege is not None:
+            if self.parameter is None:
+                return rights.allows(self.privilege, CATALOG)
+            return rights.has(self.privilege, self.kind, str(names[self.parameter]))
+        return self in (Needs.NOTHING, Needs.CREDENTIALS, Needs.VERB) or rights.is_unlimited
+
+    def require(self, rights: Rights, names: Mapping[str, Any], what: str) -> None:
+        """As `allow`. Raises: Forbidden naming the privilege and the object, or `what` was to be done; NotReady."""
+        if self.allow(rights, names):
+            return
+        if self.privilege is None:
+            rights.require_unlimited(what)
+        elif self.parameter is None:
+            rights.require_catalog(self.privilege)
+        else:
+            rights.require(self.privilege, self.kind, str(names[self.parameter]))
+
+
+Needs.NOTHING, Needs.CREDENTIALS, Needs.VERB, Needs.ADMINISTRATOR = map(Needs, ("nothing", "credentials", "verb", "administrator"))
+
+
+def on(privilege: Privilege, kind: Kind, parameter: str) -> Needs:
+    """A privilege on the object of a kind whose name is a parameter of the path."""
+    return Needs("privilege", privilege, kind, parameter)
+
+
+USE_CATALOG = Needs("privilege", Privilege.USE)
+"""To see all definitions of the catalog."""

@@ -11,7 +11,9 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class Job:
-    """The record of a job. `runs` is the number of times it was started; `error` has `type`, `message` and `details`."""
+    """The record of a job. `runs` is the number of times it was started; `error` has `type`, `message` and `details`; `by` is the name of
+    whoever asked for it, None for the server itself.
+    """
 
     id: str
     kind: str
@@ -21,6 +23,7 @@ class Job:
     progress: dict[str, Any] | None = None
     result: Any = None
     error: dict[str, Any] | None = None
+    by: str | None = None
 
     @property
     def live(self) -> bool:

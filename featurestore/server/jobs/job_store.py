@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from featurestore import private
-from featurestore.access.principal import Principal
+from featurestore.access.standing import Claim
 from featurestore.errors import NotReady
 from featurestore.server.jobs.job import Job, State
 from featurestore.values import json_encoding
@@ -27,7 +27,7 @@ RUNS = 5
 """Most starts of a job, so that a job that crashes its server is not restarted forever."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_RECORD, _REQUEST, _PRINCIPAL, _LOCK, _CANCEL = "job.json", "request.json", "principal.json", "lock", "cancel"
+_RECORD, _REQUEST, _CLAIM, _LOCK, _CANCEL = "job.json", "request.json", "claim.json", "lock", "cancel"
 _KEPT_FILES = (_RECORD, _LOCK)
 _PARTIAL = ".part"
 
@@ -55,18 +55,19 @@ class JobStore:
         jobs = [job for entry in self._entries() if (job := self.get(entry.name)) is not None]
         return sorted(jobs, key=lambda job: job.created_at)
 
-    def add(self, id: str, kind: str, request: dict[str, Any], fill: Fill, principal: Principal | None = None) -> tuple[Job, bool]:
-        """Record a queued job of a principal, with the files that `fill` writes, and return it with True.
+    def add(self, id: str, kind: str, request: dict[str, Any], fill: Fill, claim: Claim | None = None) -> tuple[Job, bool]:
+        """Record a queued job of somebody, with the files that `fill` writes, and return it with True.
 
         If a job with this id is queued or running already, return that job with False.
         """
-        job = Job(id, kind, "queued", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        by = None if claim is None else claim.principal.name
+        job = Job(id, kind, "queued", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), by=by)
         folder = self.root / f"{id}.{uuid.uuid4().hex}{_PARTIAL}"
         private.make_folder(folder)
         try:
             private.write(folder / _REQUEST, json_encoding.dumps(request))
-            if principal is not None:
-                private.write(folder / _PRINCIPAL, json_encoding.dumps(principal.to_dict()))
+            if claim is not None:
+                private.write(folder / _CLAIM, json_encoding.dumps(claim.to_dict()))
             private.write(folder / _RECORD, json_encoding.dumps(asdict(job)))
             fill(folder)
             with self.lock():
@@ -136,10 +137,10 @@ class JobStore:
         request: dict[str, Any] = orjson.loads((self.path(id) / _REQUEST).read_bytes())
         return request
 
-    def principal(self, id: str) -> Principal | None:
+    def claim(self, id: str) -> Claim | None:
         """Who asked for a job; None: the server itself, or an earlier release that had administrators only."""
         try:
-            return Principal.from_dict(orjson.loads((self.path(id) / _PRINCIPAL).read_bytes()))
+            return Claim.from_dict(orjson.loads((self.path(id) / _CLAIM).read_bytes()))
         except FileNotFoundError:
             return None
 

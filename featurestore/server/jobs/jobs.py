@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from featurestore.access.principal import Principal
+from featurestore.access.standing import Claim
 from featurestore.errors import NotReady
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.job_queue import JobQueues
@@ -23,11 +23,11 @@ class Jobs:
         self._store = JobStore(root)
         self._queues = JobQueues(root, _refuse_to_run)
 
-    def start(self, id: str, kind: str, request: dict[str, Any], fill: Fill | None = None, principal: Principal | None = None) -> Job:
+    def start(self, id: str, kind: str, request: dict[str, Any], fill: Fill | None = None, claim: Claim | None = None) -> Job:
         """Queue a job, or return the one with this id that is already queued or running.
 
-        `request` is JSON-ready; `fill` writes further input files into the job's folder. `principal` is who asks for it, and is asked for
-        its rights again when the job begins; None: the server itself. Raises: NotReady if too many jobs are queued.
+        `request` is JSON-ready; `fill` writes further input files into the job's folder. `claim` says who asks for it, whose
+        rights are checked again when the job begins; None: the server itself. Raises: NotReady if too many jobs are queued.
         """
         existing = self.get(id)
         if existing is not None and existing.live:
@@ -35,7 +35,7 @@ class Jobs:
         queue = self._queues.of(kind)
         if len(queue.waiting()) >= WAITING:
             raise NotReady(f"{WAITING} jobs are waiting already; try again when some are done")
-        job, new = self._store.add(id, kind, request, fill or (lambda folder: None), principal)
+        job, new = self._store.add(id, kind, request, fill or (lambda folder: None), claim)
         if new:
             queue.put(id)
         return job

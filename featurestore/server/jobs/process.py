@@ -88,8 +88,8 @@ class JobRun:
         try:
             hidden_paths.hide_paths_of(self._settings)
             with time_limit(self._settings.job_seconds, _timeout_error(self._settings)), FeatureStore(settings=self._settings) as store:
-                if (principal := self._jobs.principal(job.id)) is not None:
-                    check_standing(store.backend.runtime, principal)
+                if (claim := self._jobs.claim(job.id)) is not None:
+                    check_standing(store.backend.runtime, claim)
                 outcome = HANDLERS[job.kind](confine(store), self._jobs.path(job.id), self._jobs.request(job.id), self.report)
             if not isinstance(outcome, PartialResult):
                 return outcome, None

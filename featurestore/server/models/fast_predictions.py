@@ -62,7 +62,7 @@ class FastPredictions:
         name, query = path[len(_BEGIN) : -len(_END)], _QUERY.fullmatch(scope["query_string"])
         if not name or "/" in name or (scope["query_string"] and query is None):
             return None
-        if not self._path.admits(scope, NEEDS):
+        if not self._path.admits(scope, NEEDS, name):
             return None
         return Selection(name) if query is None else Selection(name, **{query[1].decode(): query[2].decode()})
 

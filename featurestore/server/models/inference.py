@@ -13,7 +13,7 @@ from featurestore.server.access.needs import Needs
 from featurestore.server.bounds import check_entities
 from featurestore.server.models import tensors
 from featurestore.server.models.predictor import Predictor, Question, Selection
-from featurestore.server.models.routes import ALIAS, NAME, NEEDS
+from featurestore.server.models.routes import ALIAS, NAME, NEEDS, NEEDS_USE
 from featurestore.server.request_ids import request_id_of
 from featurestore.server.requests import InferenceBody
 from featurestore.server.responses import inference as bodies
@@ -53,10 +53,10 @@ class InferenceProtocol:
                 )
                 for path, name, parameters in ((MODEL, "infer", [NAME, ALIAS]), (VERSION, "infer_with_version", [NAME, IN_PATH]))
             ),
-            get(MODEL, self.model_metadata, TAG, needs=NEEDS, response_model=bodies.ModelMetadata),
-            get(VERSION, self.model_metadata, TAG, needs=NEEDS, name="version_metadata", response_model=bodies.ModelMetadata),
-            get(f"{MODEL}/ready", self.model_ready, TAG, needs=NEEDS, response_model=bodies.ModelReady),
-            get(f"{VERSION}/ready", self.model_ready, TAG, needs=NEEDS, name="version_ready", response_model=bodies.ModelReady),
+            get(MODEL, self.model_metadata, TAG, needs=NEEDS_USE, response_model=bodies.ModelMetadata),
+            get(VERSION, self.model_metadata, TAG, needs=NEEDS_USE, name="version_metadata", response_model=bodies.ModelMetadata),
+            get(f"{MODEL}/ready", self.model_ready, TAG, needs=NEEDS_USE, response_model=bodies.ModelReady),
+            get(f"{VERSION}/ready", self.model_ready, TAG, needs=NEEDS_USE, name="version_ready", response_model=bodies.ModelReady),
         ]
 
     async def server_metadata(self) -> dict[str, Any]:

@@ -7,21 +7,24 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
+from featurestore.access.privileges import Kind, Privilege
 from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.server import json_body, responses
-from featurestore.server.access.needs import Needs
+from featurestore.server.access.access import rights_of
+from featurestore.server.access.needs import Needs, on
 from featurestore.server.bounds import check_entities
 from featurestore.server.models.predictor import Predictor, Question, Selection
 from featurestore.server.request_ids import request_id_of
 from featurestore.server.requests import InvocationBody
 from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, PrincipalStore
 from featurestore.values import json_encoding
 from featurestore.values.result import to_dicts
 
 TAG = "models"
 PATH = "/v1/models/{name}/invocations"
-NEEDS = Needs.ADMINISTRATOR
+NEEDS = on(Privilege.READ_ONLINE, Kind.MODEL, "name")
+NEEDS_USE = on(Privilege.USE, Kind.MODEL, "name")
 VERSION = "version of the model; defaults to the one with the alias of the setting `default_alias`, or else the only one"
 
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "name of the registered model"}
@@ -40,13 +43,13 @@ class Models:
         openapi = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(InvocationBody)))}
         documented: dict[int, dict[str, Any]] = {200: {"model": responses.Predictions}}
         return [
-            get("/v1/models", self.list_models, TAG, needs=Needs.ADMINISTRATOR, response_model=list[responses.Model]),
+            get("/v1/models", self.list_models, TAG, needs=Needs.VERB, response_model=list[responses.Model]),
             post(PATH, self.invoke_model, TAG, needs=NEEDS, kind=BareRoute, responses=documented, openapi_extra=openapi),
         ]
 
-    def list_models(self) -> list[dict[str, Any]]:
-        """Every version of every model that was logged with a training set, newest first."""
-        return to_dicts(self._store.models())
+    def list_models(self, request: Request) -> list[dict[str, Any]]:
+        """Every version of every model that was logged with a training set, newest first, of the models that the caller may use."""
+        return to_dicts(PrincipalStore(self._store, rights_of(request.scope)).models())
 
     async def invoke_model(self, request: Request) -> Response:
         """Predict for rows of keys and request fields. Features in the request override the looked-up ones.

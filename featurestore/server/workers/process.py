@@ -16,7 +16,7 @@ from featurestore.access.principal import Principal
 from featurestore.engine.watch import INTERRUPT_INTERVAL, Bounds, Watch, use_watch
 from featurestore.errors import Timeout
 from featurestore.server import forks, logs
-from featurestore.server.access.access import STATE, Access
+from featurestore.server.access.worker_access import PRINCIPAL
 from featurestore.server.app import engine_app
 from featurestore.server.jobs import memory
 from featurestore.server.workers import evaluation
@@ -156,5 +156,5 @@ def _scope(ask: Ask) -> Scope:
         "headers": ask.headers,
         "client": None,
         "server": None,
-        "state": {STATE: Access(Principal.from_dict(ask.principal))},
+        "state": {PRINCIPAL: Principal.from_dict(ask.principal)},
     }

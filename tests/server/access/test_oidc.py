@@ -241,7 +241,7 @@ def test_a_server(issuer: Issuer, tmp_path: Path) -> None:
         for groups, status in ((["platform"], 200), (["analysts"], 403)):
             headers = {"Authorization": f"Bearer {sign(claims(issuer, groups=groups))}"}
             for _ in range(2):
-                assert served.http.get("/v1/views", headers=headers).status_code == status
+                assert served.http.get("/v1/entities", headers=headers).status_code == status
         expired = {"Authorization": f"Bearer {sign(claims(issuer, exp=1))}"}
         told = served.http.get("/v1/views", headers=expired)
         assert (told.status_code, told.json()["error"]["type"]) == (401, "Unauthorized")

@@ -1,0 +1,97 @@
+"""What one principal may do: the checks that every verb and every route makes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from featurestore.access.grant_book import GrantBook
+from featurestore.access.principal import LOCAL, Principal
+from featurestore.access.privileges import Kind, Privilege, Securable
+from featurestore.errors import Forbidden, NotFound
+from featurestore.settings import CATALOG_NAME
+
+CATALOG = Securable(Kind.CATALOG, CATALOG_NAME)
+_NAMED_KINDS = {"view": Kind.VIEW, "service": Kind.SERVICE, "model": Kind.MODEL, "table": Kind.TABLE, "table or view": Kind.VIEW}
+"""Of errors about names that are not found, the kinds whose names may be hidden."""
+_OPEN_KINDS = ("column", "feature", "version", "alias", "part", "snapshot", "row")
+"""Those about something in an object that is named itself, whose names its readers know."""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """The rights of a principal. `book` has the grants; None for administrators only, who need none."""
+
+    principal: Principal
+    book: GrantBook | None = None
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether the principal may do everything."""
+        return self.principal.is_administrator
+
+    def allows(self, privilege: Privilege, on: Securable) -> bool:
+        """Whether the principal has a privilege on an object, or on one that contains it. Raises: NotReady."""
+        return self.principal.is_administrator or (self.book is not None and self.book.allows(self.principal, privilege, on))
+
+    def has(self, privilege: Privilege, kind: Kind, name: str) -> bool:
+        """As `allows`, for the object of a kind and name."""
+        return self.principal.is_administrator or self.allows(privilege, Securable(kind, name))
+
+    def sees(self, kind: Kind, name: str) -> bool:
+        """Whether the principal may see that an object exists."""
+        return self.has(Privilege.USE, kind, name)
+
+    def require(self, privilege: Privilege, kind: Kind, name: str) -> None:
+        """Check that the principal has a privilege. Raises: Forbidden, whether or not the object exists; NotReady."""
+        on = Securable(kind, name)
+        if not self.allows(privilege, on):
+            exists = "" if kind is Kind.CATALOG else f", or there is no such {kind.lower()}"
+            raise Forbidden(
+                f"{self.principal.name} does not have {privilege} on {on}{exists};"
+                f" whoever manages it grants it: featurestore grant {privilege} ON {on} TO USER {self.principal.name}",
+                privilege=str(privilege),
+                on=str(on),
+                principal=self.principal.name,
+            )
+
+    def require_catalog(self, privilege: Privilege) -> None:
+        """Check that the principal has a privilege on the catalog. Raises: as `require`."""
+        self.require(privilege, CATALOG.kind, CATALOG.name)
+
+    def check_approver(self, named: str | None) -> str | None:
+        """Who is recorded as the approver of a change. Raises: Forbidden if somebody who is no administrator names another one."""
+        name = self.principal.name
+        if not self.is_unlimited and named not in (None, name):
+            raise Forbidden(f"approver: you are {name}, and only an administrator may record the decision of another", principal=name)
+        return named if self.is_unlimited else name
+
+    def require_rows(self, table: str) -> None:
+        """Check that the principal may read the rows of a table. Raises: as `require`."""
+        self.require(Privilege.READ, Kind.TABLE, table)
+
+    def require_files(self) -> None:
+        """Check that the principal may read files of this machine, which only administrators may. Raises: Forbidden."""
+        self.require_unlimited("reading files of the store's machine")
+
+    def require_unlimited(self, what: str) -> None:
+        """Check that the principal is an administrator. Raises: Forbidden naming `what` needs it."""
+        if not self.is_unlimited:
+            raise Forbidden(
+                f"{what} needs the rights of an administrator, which {self.principal.name} does not have; ask one to do it, or for an API"
+                " key with them (featurestore key create NAME --admin)",
+                principal=self.principal.name,
+            )
+
+    def without_hidden_names(self, error: NotFound) -> NotFound:
+        """The error without near misses that the principal may not see."""
+        kind, name, known = (error.details.get(field) for field in ("kind", "name", "known"))
+        if self.is_unlimited or self.allows(Privilege.USE, CATALOG) or kind in _OPEN_KINDS:
+            return error
+        return NotFound(str(kind), str(name), self._visible(str(kind), known or ()) or None)
+
+    def _visible(self, kind: str, names: Iterable[str]) -> list[str]:
+        named_kind = _NAMED_KINDS.get(kind)
+        return [] if named_kind is None else [name for name in names if self.sees(named_kind, name)]
+
+
+OPERATOR = Rights(LOCAL)
+"""Of a store in this process: whoever has the files has the data."""
