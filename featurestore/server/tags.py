@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.server import json_body
-from featurestore.server.access.needs import Needs
+from featurestore.server.access.needs import USE_CATALOG, Needs
 from featurestore.server.requests.tags import TagBody
 from featurestore.server.responses.tags import NamedVersion
 from featurestore.server.routing import LongRoute, delete, get, json_of, post
@@ -26,7 +26,7 @@ class Tags:
     def routes(self) -> list[APIRoute]:
         """The routes of named versions."""
         return [
-            get("/v1/tags", self.list_tags, TAG, needs=Needs.ADMINISTRATOR, response_model=list[NamedVersion]),
+            get("/v1/tags", self.list_tags, TAG, needs=USE_CATALOG, response_model=list[NamedVersion]),
             post(
                 "/v1/tags",
                 self.set_tag,

@@ -14,6 +14,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError
 from featurestore.files.spine_files import open_spine_files
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.table import Table
 from featurestore.records import named_versions
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query_rows import TableAt, open_query

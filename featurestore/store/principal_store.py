@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
     from featurestore.pipelines.lineage.traffic_result import Traffic
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
+    from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from featurestore.progress import MaterializationProgress, TrainingSetProgress
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
     from featurestore.store.feature_store import FeatureStore
-    from featurestore.values.arguments import Direction, Failures, Known
+    from featurestore.values.arguments import Direction, Failures, Known, Snapshots
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class PrincipalStore:
         label: str | None = None,
         name: str | None = None,
         known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
+        snapshots: Snapshots | None = None,
         split: SplitRequest | None = None,
         by: str | Sequence[str] | None = None,
         start: datetime | str | None = None,
@@ -188,7 +189,7 @@ class PrincipalStore:
         spine: Any = None,
         timestamp: str | None = None,
         known: Known = "now",
-        snapshots: Mapping[str, int | None] | None = None,
+        snapshots: Snapshots | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         every: str | None = None,
@@ -393,6 +394,21 @@ class PrincipalStore:
         """An administrator."""
         self._require_unlimited("repair")
         return self._store.repair(dry_run)
+
+    def tag(self, name: str, tables: str | Sequence[str] | None = None, *, by: str | None = None) -> NamedVersion:
+        """An administrator."""
+        self._require_unlimited("tag")
+        return self._store.tag(name, tables, by=by)
+
+    def tags(self) -> list[NamedVersion]:
+        """USE on the catalog: they name tables."""
+        self._require_catalog()
+        return self._store.tags()
+
+    def remove_tag(self, name: str) -> NamedVersion:
+        """An administrator."""
+        self._require_unlimited("remove_tag")
+        return self._store.remove_tag(name)
 
     def explain_retention(self) -> list[RetainedSnapshot]:
         """An administrator."""

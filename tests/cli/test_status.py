@@ -38,7 +38,7 @@ def _check_refusals(taken: str) -> None:
     for arguments, said in (
         (["plan", "nowhere"], "no folder or file of definitions 'nowhere'"),
         (["rebuild", "x-1"], "no training set 'x-1'"),
-        (["serve", "--host", "256.0.0.1"], "without a token, anyone who can reach 256.0.0.1"),
+        (["serve", "--host", "256.0.0.1"], "without credentials, anyone who can reach 256.0.0.1"),
         (["serve", "--host", "127.0.0.1", "--port", taken], "cannot listen"),
     ):
         done = run(*arguments)
