@@ -10,7 +10,7 @@ import pytest
 
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
-from tests.online.redis_server import empty_store, redis_cluster, running_redis
+from tests.online.redis.redis_server import empty_store, redis_cluster, running_redis
 from tests.online.templates import Fill, OnlineTemplate
 from tests.online.worlds import Opener
 

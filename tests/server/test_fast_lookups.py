@@ -16,7 +16,7 @@ from featurestore import FeatureService
 from featurestore.pipelines.online_lookup.lookup_json import Answer
 from featurestore.server.fast_lookups import FastLookups
 from tests import shop
-from tests.online.redis_server import empty_store, redis_server, running_redis
+from tests.online.redis.redis_server import empty_store, redis_server, running_redis
 from tests.server.conftest import Served, serve
 from tests.server.wide import TEXTS, entities, key_of, open_wide
 

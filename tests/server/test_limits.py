@@ -18,7 +18,7 @@ import redis
 from featurestore import FeatureService
 from featurestore.server.media_types import ARROW
 from tests import shop
-from tests.online.redis_server import redis_server
+from tests.online.redis.redis_server import redis_server
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
 

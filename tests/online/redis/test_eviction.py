@@ -15,7 +15,7 @@ from featurestore.online.store import Cursor
 from tests import shop
 from tests.cli.running import process
 from tests.online.processes import publish_round
-from tests.online.redis_server import redis_server
+from tests.online.redis.redis_server import redis_server
 from tests.server.test_errors import error_of
 
 EVICTING = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")

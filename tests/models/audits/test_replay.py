@@ -16,7 +16,7 @@ from featurestore.models import LoadedModels
 from featurestore.models.prediction_log.log import PredictionLog
 from tests import shop
 from tests.models import worlds
-from tests.models.test_alias_watch import wait_until
+from tests.models.serving.test_alias_watch import wait_until
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow
 from tests.models.worlds import DAY, END, World
 

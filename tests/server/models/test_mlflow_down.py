@@ -13,7 +13,7 @@ from tests.models.vendor import VENDOR_WARNINGS, mlflow  # isort: skip - before 
 
 from featurestore import models
 from tests import shop
-from tests.models.silence import silent_server
+from tests.models.mlflow_access.silence import silent_server
 from tests.server.conftest import serve
 
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]

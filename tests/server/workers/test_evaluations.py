@@ -23,7 +23,7 @@ from featurestore.server.workers.origin import EVALUATION, FORKS
 from tests import shop
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
-from tests.server.test_workers import children, processor_seconds, until
+from tests.server.workers.test_workers import children, processor_seconds, until
 
 LONG = "repeat(word, 1000000)"
 WORDS = FeatureService(

@@ -18,7 +18,7 @@ from featurestore.online.factory import open_async_reader, open_online
 from featurestore.online.keys import encode_key
 from featurestore.online.store import EncodedKeys, EncodedReads
 from tests.online.processes import numbers_in, publish_round
-from tests.online.redis_server import free_port, make_certificate, redis_cluster, redis_server
+from tests.online.redis.redis_server import free_port, make_certificate, redis_cluster, redis_server
 
 ALL = [("v", [(0,), (1,), (2,)])]
 SECONDS = 30.0

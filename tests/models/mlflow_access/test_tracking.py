@@ -77,7 +77,7 @@ def test_a_run_made_before_keeps_its_server_too(tmp_path: Path, monkeypatch: pyt
 
 def python(code: str) -> str:
     """What a new process prints."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -17,8 +17,8 @@ from featurestore.errors import RequestError
 from featurestore.server.uploads.reader import UploadReader
 from tests import forged, shop
 from tests.server.conftest import Served
-from tests.server.samples import ARROW_ROWS, SAMPLES
 from tests.server.test_errors import error_of
+from tests.server.uploads.samples import ARROW_ROWS, SAMPLES
 
 FIELDS = {"service": "churn", "timestamp": "asked_at"}
 FORGED = {
@@ -129,7 +129,7 @@ def test_mutated_files_are_refused_or_valid(name: str) -> None:
     seen: list[str] = []
     broken = 0
     while len(seen) < MUTATIONS:
-        command = [sys.executable, "-m", "tests.server.mutations", name, str(MUTATIONS), str(len(seen))]
+        command = [sys.executable, "-m", "tests.server.uploads.mutations", name, str(MUTATIONS), str(len(seen))]
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert "Error" not in ran.stderr, ran.stderr
         seen += ran.stdout.splitlines()

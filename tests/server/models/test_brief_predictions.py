@@ -24,7 +24,7 @@ from featurestore.models.serving.loaded_model import LoadedModel
 from featurestore.server.models import pace
 from featurestore.server.models.pace import BRIEF_COUNT, BRIEF_ROWS, Pace
 from tests import shop
-from tests.online.redis_server import empty_store, running_redis
+from tests.online.redis.redis_server import empty_store, running_redis
 from tests.server.conftest import Served, serve
 
 pytestmark = [*VENDOR_WARNINGS, pytest.mark.slow]

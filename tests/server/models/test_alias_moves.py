@@ -17,7 +17,7 @@ from featurestore import FeatureStore, models
 from featurestore.demo.serving import serving
 from featurestore.models.prediction_log.log import flush_file
 from tests import shop
-from tests.models.test_alias_watch import Unloadable, wait_until
+from tests.models.serving.test_alias_watch import Unloadable, wait_until
 
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 

@@ -84,7 +84,7 @@ def predict(settings: dict[str, Any], parent: Connection) -> None:
 def killed(work: Callable[[dict[str, Any], Connection], None], settings: dict[str, Any]) -> Iterator[tuple[Connection, int]]:
     """A process, and what it sends, that is killed at the latest at the end of the block."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.server.test_prediction_log"])
+    context.set_forkserver_preload(["tests.server.models.test_prediction_log"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(settings, theirs), daemon=True)
     process.start()

@@ -17,7 +17,7 @@ from featurestore.models.registry import model_versions
 from featurestore.models.registry.model_versions import RegisteredVersions
 from featurestore.models.serving import alias_watch
 from featurestore.models.serving.alias_watch import AliasWatch
-from tests.models.silence import silent_server
+from tests.models.mlflow_access.silence import silent_server
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow
 from tests.models.worlds import World
 

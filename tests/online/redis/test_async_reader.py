@@ -18,7 +18,7 @@ from featurestore.online.redis.async_reader import RedisAsyncReader
 from featurestore.online.redis.shared_connections import CONNECTIONS, MOST_WAITING, SharedConnections
 from featurestore.online.store import AsyncReader, EncodedKeys, EncodedReads
 from tests.online.processes import publish_round
-from tests.online.redis_server import redis_server
+from tests.online.redis.redis_server import redis_server
 
 T = TypeVar("T")
 KEYS = 3

@@ -10,7 +10,7 @@ from featurestore import models
 from featurestore.errors import NotReady
 from featurestore.models.mlflow_access import health, time_limits
 from featurestore.models.mlflow_access.time_limits import RETRIES, TIMEOUT, limit_time
-from tests.models.silence import closed_address, silent_server
+from tests.models.mlflow_access.silence import closed_address, silent_server
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from featurestore.server.uploads.process import read
 from featurestore.server.uploads.rows import GRACE_BYTES, Bounds
 from tests import forged
-from tests.server.samples import SAMPLES
+from tests.server.uploads.samples import SAMPLES
 
 
 def main(name: str, count: int, first: int) -> None:

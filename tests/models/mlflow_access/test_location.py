@@ -42,7 +42,7 @@ def found_by_another_process(folder: Path, store: FeatureStore) -> str:
     folder.mkdir()
     snapshot = next(view["snapshot_id"] for view in store.views() if view["name"] == "customer_orders")
     command = [sys.executable, "-c", code, str(store.settings.home_path()), str(snapshot)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -23,9 +23,9 @@ from featurestore.models.serving import alias_watch
 from featurestore.records import model_events
 from featurestore.server.models.mlflow_webhooks import MOST_BYTES, PATH
 from tests import shop
-from tests.models.test_alias_watch import wait_until
+from tests.models.serving.test_alias_watch import wait_until
 from tests.server.conftest import Served, serve
-from tests.server.mlflow_process import mlflow_server
+from tests.server.models.mlflow_process import mlflow_server
 from tests.server.test_errors import error_of
 
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]

@@ -23,7 +23,7 @@ from featurestore.pipelines.online_lookup.lookup_json import Answer
 from featurestore.server.fast_lookups import FastLookups
 from tests import shop
 from tests.online.processes import numbers_in
-from tests.online.redis_server import redis_cluster
+from tests.online.redis.redis_server import redis_cluster
 from tests.online.worlds import table
 from tests.server.conftest import serve
 
