@@ -10,6 +10,7 @@ from featurestore.dsl import agg, check
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
+from featurestore.dsl.grant import Grant
 from featurestore.dsl.lookup import FeatureLookup
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
@@ -29,6 +30,7 @@ __all__ = [
     "FeatureService",
     "FeatureStore",
     "FeatureView",
+    "Grant",
     "Settings",
     "Source",
     "Store",

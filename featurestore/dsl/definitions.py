@@ -1,18 +1,19 @@
-"""Gather the definitions of a project (entities, sources, views and services) from objects or files."""
+"""Gather the definitions of a project (entities, sources, views, services and grants) from objects or files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from featurestore.dsl.entity import Entity
+from featurestore.dsl.grant import Grant
 from featurestore.dsl.problems import FieldProblem, Owner
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView, Selection
 from featurestore.errors import Problem, brief
 
-Definition = Entity | Source | FeatureView | FeatureService
-KINDS: Mapping[type[Any], str] = {Entity: "entity", Source: "source", FeatureView: "view", FeatureService: "service"}
+Definition = Entity | Source | FeatureView | FeatureService | Grant
+KINDS: Mapping[type[Any], str] = {Entity: "entity", Source: "source", FeatureView: "view", FeatureService: "service", Grant: "grant"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Definitions:
     sources: tuple[Source, ...] = ()
     views: tuple[FeatureView, ...] = ()
     services: tuple[FeatureService, ...] = ()
+    grants: tuple[Grant, ...] = ()
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False)
     problems: tuple[Problem, ...] = ()
     commit: str | None = field(default=None, compare=False)
@@ -88,6 +90,7 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
         tuple(item for item in definitions.values() if isinstance(item, Source)),
         tuple(item for item in definitions.values() if isinstance(item, FeatureView)),
         tuple(item for item in definitions.values() if isinstance(item, FeatureService)),
+        tuple(item for item in definitions.values() if isinstance(item, Grant)),
         known_places,
         tuple(problems),
     )
@@ -96,7 +99,7 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
 def _reachable(item: Any, problems: list[Problem], places: Mapping[int, Place]) -> list[Definition]:
     if isinstance(item, Selection):
         item = item.view
-    if isinstance(item, Entity | Source):
+    if isinstance(item, Entity | Source | Grant):
         return [item]
     if isinstance(item, FeatureView):
         parts: list[Definition] = []
@@ -115,7 +118,7 @@ def _reachable(item: Any, problems: list[Problem], places: Mapping[int, Place]) 
             else:
                 problems.append(_problem(f"{brief(entry)} is not a view or a selection of one", item, "features", places))
         return [*members, item]
-    problems.append(Problem(f"{brief(item)} is not an Entity, Source, FeatureView or FeatureService"))
+    problems.append(Problem(f"{brief(item)} is not an Entity, Source, FeatureView, FeatureService or Grant"))
     return []
 
 

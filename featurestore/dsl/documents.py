@@ -10,6 +10,7 @@ from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definition, Definitions
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
+from featurestore.dsl.grant import Grant
 from featurestore.dsl.lookup import Lookup
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
@@ -89,6 +90,11 @@ def service(of: Mapping[str, Any]) -> FeatureService:
     return FeatureService(**{**of, "features": features})
 
 
+def grant(of: Mapping[str, Any]) -> Grant:
+    """The grant of a document."""
+    return Grant(**of)
+
+
 def definitions_document(definitions: Definitions) -> dict[str, Any]:
     """All definitions, for the HTTP API."""
     return {
@@ -96,6 +102,7 @@ def definitions_document(definitions: Definitions) -> dict[str, Any]:
         "sources": [document(item) for item in definitions.sources],
         "views": [document(item) for item in definitions.views],
         "services": [document(item) for item in definitions.services],
+        "grants": [document(item) for item in definitions.grants],
     }
 
 
@@ -106,6 +113,7 @@ def definition_objects(of: Mapping[str, Any]) -> list[Definition]:
         *(source(item) for item in of.get("sources", ())),
         *(view(item) for item in of.get("views", ())),
         *(service(item) for item in of.get("services", ())),
+        *(grant(item) for item in of.get("grants", ())),
     ]
 
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from featurestore.dsl.definitions import KINDS, Definitions, Place, gather
+from featurestore.dsl.grant import Grant
 from featurestore.errors import NotFound, Problem, RequestError, brief
 
 
@@ -107,7 +108,10 @@ def _displayed_path(name: str | None, folder: Path, file: Path) -> str:
 
 
 def _objects(module: ModuleType) -> list[Any]:
-    return [value for name, value in vars(module).items() if isinstance(value, tuple(KINDS)) and not name.startswith("_")]
+    """The definitions in the variables of a module. Grants, which are many and have no names, may also stand in lists."""
+    public = [value for name, value in vars(module).items() if not name.startswith("_")]
+    listed = [item for value in public if isinstance(value, list | tuple) for item in value if isinstance(item, Grant)]
+    return [value for value in public if isinstance(value, tuple(KINDS))] + listed
 
 
 def _places(objects: list[Any], module: ModuleType, file: Path) -> dict[int, Place]:

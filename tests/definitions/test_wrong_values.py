@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import featurestore
-from featurestore import Csv, Entity, Expression, FeatureService, FeatureStore, FeatureView, Source, agg, check
+from featurestore import Csv, Entity, Expression, FeatureService, FeatureStore, FeatureView, Grant, Source, agg, check
 from featurestore.compiler import check as checking
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load_definitions
@@ -75,6 +75,7 @@ CALLS: dict[str, tuple[Any, Make]] = {
     "FeatureView of rows": (FeatureView, view),
     "FeatureView on a grid": (FeatureView, counts),
     "FeatureService": (FeatureService, service),
+    "Grant": (Grant, lambda **given: Grant(**{"privilege": "READ", "on": "VIEW orders", "to": "USER him", **given})),
     "Csv": (Csv, lambda **given: source(table=None, path="none.csv", format=Csv(**given))),
     "Expression": (Expression, lambda **given: view(features={"a": "a", "sum": Expression(**given)})),
     "view[...]": (FeatureView.__getitem__, lambda names: service(features=[view()[names]])),

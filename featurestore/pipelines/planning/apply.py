@@ -13,6 +13,7 @@ from featurestore.lakehouse import commits, dropping, tables
 from featurestore.lakehouse.dropping import TableIdentity
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
+from featurestore.pipelines.planning import grants
 from featurestore.pipelines.planning.plan import Plan, make_plan
 from featurestore.records import definitions
 from featurestore.records.authors import created_property
@@ -51,13 +52,14 @@ def apply_plan(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
 
 
 def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
-    """Execute the plan's steps; readers see all or none of them, since they are one commit.
+    """Execute the plan's steps; readers see all or none of the definitions, since they are one commit. Grants follow, one by one.
 
     Raises: CommitConflict naming what others applied since the plan was made. After an error the registry is unchanged, and the created
     tables are dropped, unless the outcome of the commit is unknown.
     """
-    changed = [step.result for step in plan.steps if step.action != "unchanged"]
+    changed = [step.result for step in plan.steps if step.action != "unchanged" and step.kind != grants.KIND]
     if not changed:
+        grants.apply_grants(runtime, plan.steps)
         return plan
     applied_at = times.now()
     created: dict[str, tuple[Applied, TableIdentity]] = {}
@@ -77,6 +79,8 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
         if row.kind == "view" and runtime.features_table(row.table) not in created:
             _describe_table(runtime, row)
     runtime.online.touch()
+    # After the objects that they are on. If this is interrupted, the next plan has those that are missing.
+    grants.apply_grants(runtime, plan.steps)
     return plan
 
 

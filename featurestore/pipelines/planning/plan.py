@@ -20,6 +20,7 @@ from featurestore.pipelines.planning.catalog_state import CatalogState, load_cat
 from featurestore.pipelines.planning.changed_sources import inspect_if_changed
 from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.derived_types import derived_type_problems
+from featurestore.pipelines.planning.grants import grant_problems, grant_steps
 from featurestore.pipelines.planning.impact import with_impact
 from featurestore.pipelines.planning.step import Step, sql_diff
 from featurestore.records import stored_definition
@@ -96,6 +97,7 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     registry = read_registry(runtime)
     problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     problems.extend(_taken_names(registry, definitions))
+    problems.extend(grant_problems(definitions))
     wrong = {problem.object for problem in problems}
     steps = [
         *(_unversioned_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
@@ -115,7 +117,7 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     problems.extend(_derived_problems(runtime, definitions, services, versions))
     if problems:
         raise DefinitionError(problems)
-    done = with_impact(runtime, (*steps, *views, *services), state)
+    done = with_impact(runtime, (*steps, *views, *services, *grant_steps(runtime, definitions)), state)
     return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 
 

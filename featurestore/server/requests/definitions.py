@@ -107,6 +107,14 @@ class ServiceBody(Metadata):
     derived: Texts = {}
 
 
+class GrantBody(Body):
+    """A privilege on an object, for a user or group."""
+
+    privilege: Annotated[str, Field(max_length=1000)]
+    on: Annotated[str, Field(max_length=1000)]
+    to: Annotated[str, Field(max_length=1000)]
+
+
 class DefinitionsBody(Body):
     """Definitions as JSON, in the format of `featurestore.dsl.documents`."""
 
@@ -114,6 +122,7 @@ class DefinitionsBody(Body):
     sources: Items[SourceBody] = []
     views: Items[ViewBody] = []
     services: Items[ServiceBody] = []
+    grants: Items[GrantBody] = []
 
 
 class PlanBody(Body):
