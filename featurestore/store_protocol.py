@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
     from featurestore.pipelines.maintenance.retention import RetainedSnapshot
+    from featurestore.pipelines.maintenance.training_set_removal import TrainingSetRemoval
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
@@ -113,6 +114,9 @@ class Store(Protocol):
 
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions."""
+
+    def remove_training_set(self, id: str, dry_run: bool = False) -> TrainingSetRemoval:
+        """Remove a training set that no model was trained on."""
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None

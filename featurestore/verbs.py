@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.tagging import list_versions as list_versions
     from featurestore.pipelines.maintenance.tagging import remove_tag as remove_tag
     from featurestore.pipelines.maintenance.tagging import tag_tables as tag_tables
+    from featurestore.pipelines.maintenance.training_set_removal import remove_training_set as remove_training_set
     from featurestore.pipelines.materialization.edition import publish_views as publish_views
     from featurestore.pipelines.materialization.filling import fill_lost as fill_lost
     from featurestore.pipelines.materialization.outcome import materialize_views as materialize_views
@@ -93,6 +94,7 @@ _HOMES = {
     "rebuild_training_set": "pipelines.training_sets.rebuild",
     "remove_service": "pipelines.maintenance.removal",
     "remove_tag": "pipelines.maintenance.tagging",
+    "remove_training_set": "pipelines.maintenance.training_set_removal",
     "remove_version": "pipelines.maintenance.removal",
     "remove_view": "pipelines.maintenance.removal",
     "repair": "pipelines.maintenance.repair",

@@ -18,7 +18,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Define": {
         "plan": ("featurestore.cli.definitions", "Show what applying the definitions would change."),
         "apply": ("featurestore.cli.definitions", "Register definitions and create their tables."),
-        "remove": ("featurestore.cli.removal", "Remove a view, one version of it, or a service."),
+        "remove": ("featurestore.cli.removal", "Remove a view, a version, a service or a training set."),
     },
     "Materialize": {
         "materialize": ("featurestore.cli.materialize", "Update views, in their tables and online."),

@@ -121,6 +121,7 @@ class AsyncRemoteStore:
     models = _awaitable(ServerVerbs.models)
     impact = _awaitable(ServerVerbs.impact)
     lineage = _awaitable(ServerVerbs.lineage)
+    remove_training_set = _awaitable(ServerVerbs.remove_training_set)
     tag = _awaitable(ServerVerbs.tag)
     tags = _awaitable(ServerVerbs.tags)
     remove_tag = _awaitable(ServerVerbs.remove_tag)

@@ -75,6 +75,7 @@ class RemoteStore:
     models = _blocking(ServerVerbs.models)
     impact = _blocking(ServerVerbs.impact)
     lineage = _blocking(ServerVerbs.lineage)
+    remove_training_set = _blocking(ServerVerbs.remove_training_set)
     tag = _blocking(ServerVerbs.tag)
     tags = _blocking(ServerVerbs.tags)
     remove_tag = _blocking(ServerVerbs.remove_tag)

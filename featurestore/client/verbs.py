@@ -25,6 +25,7 @@ from featurestore.pipelines.maintenance.named_version import NamedVersion
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
 from featurestore.pipelines.maintenance.removal import Removal
 from featurestore.pipelines.maintenance.repair import Repair
+from featurestore.pipelines.maintenance.training_set_removal import TrainingSetRemoval
 from featurestore.pipelines.materialization.edition import Publication
 from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.materialization.outcome import Materializations
@@ -119,6 +120,11 @@ class ServerVerbs(TableVerbs, Governance, AccessVerbs):
     def remove_service(self, service: str, dry_run: bool = False) -> Exchange[Removal]:
         """Remove a service with all its versions."""
         return self._calls.delete(Removal, f"/v1/services/{path_part(service_name(service), 'service')}", check_flag(dry_run, "dry_run"))
+
+    def remove_training_set(self, id: str, dry_run: bool = False) -> Exchange[TrainingSetRemoval]:
+        """Remove a training set that no model was trained on."""
+        path = f"/v1/training-sets/{path_part(check_name(id, 'id'), 'id')}/data"
+        return self._calls.delete(TrainingSetRemoval, path, check_flag(dry_run, "dry_run"))
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None

@@ -104,6 +104,48 @@ def expire_snapshots(
     return ExpiredSnapshots(tuple(expired))
 
 
+def files_of_snapshot(table: Table, snapshot_id: int) -> RemovedFiles:
+    """The data and metadata files that only this snapshot reaches. Raises: NotFound."""
+    return _sizes(table, _files_of_snapshot(table, tables.snapshot(table, snapshot_id)))
+
+
+def remove_snapshot(table: Table, snapshot_id: int) -> RemovedFiles:
+    """Remove a snapshot that is neither current nor tagged, and delete the files that no other snapshot reaches, at once: reads of it
+    that are in progress fail. A snapshot that is gone is none. Raises: Conflict if something refers to it; CommitConflict.
+    """
+    removed = table.iceberg.snapshot_by_id(snapshot_id)
+    if removed is None:
+        return RemovedFiles(0, 0)
+
+    def stage(fresh: Table) -> Transaction | None:
+        if fresh.iceberg.snapshot_by_id(snapshot_id) is None:
+            return None
+        referring = [name for name, ref in fresh.iceberg.refs().items() if ref.snapshot_id == snapshot_id and not is_fence(name)]
+        if referring or fresh.snapshot_id == snapshot_id:
+            raise Conflict(f"snapshot {snapshot_id} of {table.name} is used as {', '.join(referring) or 'current'}", table=table.name)
+        transaction = begin(fresh)
+        requirements = (AssertTableUUID(uuid=fresh.iceberg.metadata.table_uuid), *as_loaded(fresh, unreferenced=[snapshot_id]))
+        StagedUpdates(transaction, (RemoveSnapshotsUpdate(snapshot_ids=[snapshot_id]),), requirements).commit()  # type: ignore[call-arg]
+        return transaction
+
+    files = _files_of_snapshot(table, removed)
+    commit_fenced(table, stage, undone="its snapshot was not removed")
+    contents = _sizes(table, files)
+    _delete(table, files)
+    return contents
+
+
+def _files_of_snapshot(table: Table, snapshot: Snapshot) -> set[str]:
+    others = [other for other in table.iceberg.snapshots() if other.snapshot_id != snapshot.snapshot_id]
+    return _reachable(table, [snapshot]) - _reachable(table, others)
+
+
+def _sizes(table: Table, paths: Iterable[str]) -> RemovedFiles:
+    filesystem, _ = folders.filesystem(table.iceberg.io, table.iceberg.location())
+    infos = [info for info in filesystem.get_file_info(sorted(paths)) if info.type == pafs.FileType.File]
+    return RemovedFiles(len(infos), sum(info.size for info in infos))
+
+
 def retained_snapshots(table: Table) -> dict[int, datetime]:
     """When each snapshot that is left was committed (UTC), oldest first."""
     return {

@@ -3,8 +3,15 @@
 from collections.abc import Collection
 
 from pyiceberg.table import Transaction
-from pyiceberg.table.refs import SnapshotRefType
-from pyiceberg.table.update import AssertRefSnapshotId, RemovePropertiesUpdate, SetPropertiesUpdate
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.update import (
+    AssertRefSnapshotId,
+    RemovePropertiesUpdate,
+    RemoveSnapshotRefUpdate,
+    SetPropertiesUpdate,
+    SetSnapshotRefUpdate,
+    TableUpdate,
+)
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from featurestore.errors import CommitConflict, Conflict
@@ -71,6 +78,38 @@ def settle_tags(table: Table, kept: Collection[str], released: Collection[str]) 
         return transaction
 
     commit_fenced(table, stage, undone="its tags were not changed")
+
+
+def remove_tagged(table: Table, name: str) -> None:
+    """Remove a tag; if its snapshot is the current one, the newest other tagged snapshot becomes that, or none.
+
+    The handle then shows the new state. Raises: CommitConflict if the tag is gone or another one.
+    """
+    snapshot_id = tags(table)[name]
+
+    def stage(fresh: Table) -> Transaction | None:
+        if tags(fresh).get(name) != snapshot_id:
+            raise CommitConflict(f"another program changed the tag {name!r} of {table.name}", tag=name)
+        updates: list[TableUpdate] = [RemoveSnapshotRefUpdate(ref_name=name)]  # type: ignore[call-arg]
+        current = fresh.snapshot_id
+        if current == snapshot_id:
+            others = {tagged for other, tagged in tags(fresh).items() if other != name and tagged != snapshot_id}
+            newest = next((id for id in reversed(fresh.snapshot_ids) if id in others), None)
+            updates.append(
+                RemoveSnapshotRefUpdate(ref_name=MAIN_BRANCH)  # type: ignore[call-arg]
+                if newest is None
+                else SetSnapshotRefUpdate(ref_name=MAIN_BRANCH, type=SnapshotRefType.BRANCH, snapshot_id=newest)  # type: ignore[call-arg]
+            )
+        transaction = begin(fresh)
+        StagedUpdates(transaction, updates, ()).commit()
+        add_requirements(
+            transaction,
+            AssertRefSnapshotId(ref=name, snapshot_id=snapshot_id),  # type: ignore[call-arg]
+            AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=current),  # type: ignore[call-arg]
+        )
+        return transaction
+
+    commit(table, stage, undone=f"the tag {name!r} was not removed")
 
 
 def notes(table: Table) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.expressions import AlwaysTrue, EqualTo
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.schema import Schema
 from pyiceberg.table import Transaction
@@ -77,6 +77,28 @@ def append_retrying(
     files = _write_files(table, batches, month_of, quick=quick)
     all_summary = {**(summary or {}), **({} if once is None else {BATCH_ID: once})}
     return _commit_files(table, files, all_summary, {}, (), attempts=ATTEMPTS, once=once) if files.rows else None
+
+
+def delete_rows(table: Table, column: str, value: str, *, summary: Mapping[str, str]) -> bool:
+    """Delete the rows with a text in a column, whatever other writers commit meanwhile; earlier snapshots still have them.
+
+    Returns whether there were any. Raises: CommitConflict after too many conflicts.
+    """
+    deleted = False
+
+    def stage(fresh: Table) -> Transaction | None:
+        nonlocal deleted
+        condition = EqualTo(column, value)  # type: ignore[call-arg, arg-type]
+        deleted = fresh.iceberg.scan(row_filter=condition, selected_fields=(column,)).to_arrow().num_rows > 0
+        if not deleted:
+            return None
+        with translating_errors(f"deleting rows of {table.name}"):
+            transaction = begin(fresh)
+            transaction.delete(condition, snapshot_properties=dict(summary))
+        return transaction
+
+    commit(table, stage, undone="no row was deleted")
+    return deleted
 
 
 def has_batch(table: Table, id: str) -> bool:

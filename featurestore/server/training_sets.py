@@ -111,6 +111,14 @@ class TrainingSets:
                 response_class=StreamingResponse,
                 responses=binary,
             ),
+            delete(
+                "/v1/training-sets/{id}/data",
+                self.remove_training_set,
+                TAG,
+                needs=Needs.ADMINISTRATOR,
+                kind=LongRoute,
+                response_model=responses.TrainingSetRemoval,
+            ),
             post(
                 "/v1/training-sets/{id:path}/rebuild",
                 self.rebuild_training_set,
@@ -191,6 +199,10 @@ class TrainingSets:
         training_set = self._get_finished(request, id)
         rows = (training_set if split is None else training_set.split(split)).reader(columns)
         return _stream(streams.chunks(rows, format), format, id)
+
+    def remove_training_set(self, id: str, dry_run: bool = False) -> dict[str, Any]:
+        """Remove a training set with its rows and statistics. 409 names the models that were trained on it, and the tags that pin it."""
+        return self._store.remove_training_set(id, dry_run).to_dict()
 
     def rebuild_training_set(self, request: Request, id: str) -> dict[str, Any]:
         """Rebuild a training set from its pinned snapshots and wait for the result. 409 names the columns that differ.

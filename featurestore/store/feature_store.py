@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
+    from featurestore.pipelines.maintenance.training_set_removal import TrainingSetRemoval
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
@@ -135,6 +136,15 @@ class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions. Views and models trained with it are kept. Raises: NotFound."""
         return verbs.remove_service(self._runtime, service_name(service), check_flag(dry_run, "dry_run"))
+
+    def remove_training_set(self, id: str, dry_run: bool = False) -> TrainingSetRemoval:
+        """Remove a training set that no model was trained on, with its rows and statistics. The snapshots that it pins expire like any
+        other then.
+
+        A dry run changes nothing. Raises: NotFound with the nearest ids; Conflict naming the models that were trained on it, and the tags
+        that pin it.
+        """
+        return verbs.remove_training_set(self._runtime, check_name(id, "id"), check_flag(dry_run, "dry_run"))
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.removal import Removal
     from featurestore.pipelines.maintenance.repair import Repair
     from featurestore.pipelines.maintenance.retention import RetainedSnapshot
+    from featurestore.pipelines.maintenance.training_set_removal import TrainingSetRemoval
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
@@ -382,6 +383,11 @@ class PrincipalStore:
         """An administrator."""
         self._require_unlimited("remove_service")
         return self._store.remove_service(service, dry_run)
+
+    def remove_training_set(self, id: str, dry_run: bool = False) -> TrainingSetRemoval:
+        """An administrator."""
+        self._require_unlimited("remove_training_set")
+        return self._store.remove_training_set(id, dry_run)
 
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None

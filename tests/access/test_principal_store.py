@@ -49,6 +49,7 @@ VERBS: dict[str, Verb] = {
     "remove_version": (ADMINISTRATOR, lambda store: store.remove_version("customer_orders", 1, dry_run=True)),
     "remove_view": (ADMINISTRATOR, lambda store: store.remove_view("customer_orders", dry_run=True)),
     "remove_service": (ADMINISTRATOR, lambda store: store.remove_service("churn", dry_run=True)),
+    "remove_training_set": (ADMINISTRATOR, lambda store: store.remove_training_set(identifier(store), dry_run=True)),
     "maintain": (ADMINISTRATOR, lambda store: store.maintain(dry_run=True)),
     "repair": (ADMINISTRATOR, lambda store: store.repair(dry_run=True)),
     "training_set": (BUILD, build),

@@ -408,6 +408,16 @@ def test_tags(own: Verbs, own_shop: FeatureStore) -> None:
     assert [left.name for left in own.tags()] == ["some"]
 
 
+def test_a_training_set_is_removed(own: Verbs, own_shop: FeatureStore) -> None:
+    made = train(own, shop.spine(), name="unused")
+    assert own.remove_training_set(made.id, dry_run=True) == own_shop.remove_training_set(made.id, dry_run=True)
+    removed = own.remove_training_set(made.id)
+    assert (removed.id, removed.rows, removed.table) == (made.id, 3, "training_sets.unused")
+    assert made.id not in [listed.id for listed in own_shop.training_sets()]
+    with pytest.raises(NotFound, match="no training set 'unused-"):
+        own.remove_training_set(made.id)
+
+
 def test_publish_and_verify_online(own: Verbs, own_shop: FeatureStore) -> None:
     shop.add(own_shop, "shop.orders", shop.order_rows().slice(3, 1))
     own_shop.materialize()

@@ -50,6 +50,7 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "lineage": {"name": "shop.orders"},
     "tag": {"name": "release", "tables": ["customer_orders"]},
     "tags": {},
+    "remove_training_set": {"id": "none-0"},
     "remove_tag": {"name": "none"},
     "explain_retention": {},
     "audit": {"uri": "models:/none/1"},

@@ -77,8 +77,8 @@ def remove_tag(runtime: Runtime, name: str) -> NamedVersion:
 def _taken(version: RecordedVersion) -> Conflict:
     who = f" by {version.by}" if version.by else ""
     return Conflict(
-        f"the tag {version.name} was set{who} at {times.text(times.micros(version.at))} and stands for other snapshots, of"
-        f" {format_names(list(version.pins))}; a tag is never moved: choose another name, or remove it first",
+        f"the tag {version.name} was set{who} at {times.text(times.micros(version.at))} and stands for other snapshots, of the"
+        f" tables {format_names(list(version.pins))}; a tag is never moved: choose another name, or remove it first",
         tag=version.name,
     )
 

@@ -26,7 +26,14 @@ from featurestore.server.responses.jobs import (
 )
 from featurestore.server.responses.online import Model, OnlineFeatures, Predictions
 from featurestore.server.responses.tables import TableEvent, TableWrite
-from featurestore.server.responses.training_sets import RebuildResult, Statistics, TrainingSetFiles, TrainingSetState, TrainingSetSummary
+from featurestore.server.responses.training_sets import (
+    RebuildResult,
+    Statistics,
+    TrainingSetFiles,
+    TrainingSetRemoval,
+    TrainingSetState,
+    TrainingSetSummary,
+)
 
 __all__ = [
     "AcceptedJob",
@@ -54,6 +61,7 @@ __all__ = [
     "TableEvent",
     "TableWrite",
     "TrainingSetFiles",
+    "TrainingSetRemoval",
     "TrainingSetState",
     "TrainingSetSummary",
     "Verification",

@@ -75,3 +75,16 @@ class RebuildResult(Answer):
     verified: Literal[True]
     digest: str
     rows: int
+
+
+class TrainingSetRemoval(Answer):
+    """A training set that was removed, or would be with `dry_run`."""
+
+    kind: Literal["training set"]
+    id: str
+    table: str
+    snapshot_id: str
+    rows: int
+    tables: list[str] = Field(description="the feature tables that it pinned")
+    files: int
+    bytes: int
