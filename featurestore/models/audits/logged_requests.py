@@ -83,10 +83,27 @@ def find_prediction(store: FeatureStore, address: PredictionAddress) -> tuple[Ta
     raise NotFound("row", str(address.row), [str(number) for number in request.numbers], f"the prediction {address.request_id}")
 
 
-def download_model(store: FeatureStore, row: Row, folder: str) -> Path:
-    """Download the version of the model that made a logged prediction. Raises: NotFound, if it was deleted too; NotReady."""
+def download_model(store: FeatureStore, row: Row, folder: str) -> tuple[Path, str | None]:
+    """Download the version of the model that made a logged prediction, and a note if it was deleted, but not the logged model behind it.
+
+    Raises: NotFound, if both were deleted; NotReady.
+    """
     tracking.use_tracking(store.settings)
-    address = f"models:/{row['model']}/{row['version']}" if row["version"] is not None else f"models:/{row['model_id']}"
+    if row["version"] is None:
+        return _download(store, f"models:/{row['model_id']}", folder), None
+    try:
+        return _download(store, f"models:/{row['model']}/{row['version']}", folder), None
+    except NotFound as gone:
+        if row.get("model_id") is None:
+            raise
+        try:
+            path = _download(store, f"models:/{row['model_id']}", folder)
+        except NotFound:
+            raise gone from None
+        return path, f"{gone.message}; the logged model {row['model_id']}, which it was made from, was computed with"
+
+
+def _download(store: FeatureStore, address: str, folder: str) -> Path:
     with (
         limit_time(TRANSFER_SECONDS),
         naming_deleted(store_access.runtime_of(store), address),
@@ -246,7 +263,7 @@ def _read_stamp(store: FeatureStore, row: Row) -> Stamp | None:
     """The stamp of the version that made a prediction; None if it has none any more."""
     with TemporaryDirectory() as scratch:
         try:
-            return read_stamp(download_model(store, row, scratch))
+            return read_stamp(download_model(store, row, scratch)[0])
         except (NotFound, RequestError) as error:
             logger.info("requests with one id are compared by all their values: %s", error)
             return None

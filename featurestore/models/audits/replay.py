@@ -50,7 +50,8 @@ def replay_prediction(
         raise RequestError(f"the prediction {request_id} was logged by an early release, which did not record the time of its features")
     with TemporaryDirectory() as scratch:
         try:
-            native = Native(download_model(store, logged, scratch), allow_pickle=store.settings.allow_pickle)
+            path, note = download_model(store, logged, scratch)
+            native = Native(path, allow_pickle=store.settings.allow_pickle)
         except NotFound as error:
             gone = f"the prediction and its features cannot be computed again: {error.message}"
             kept = "what was logged remains: the keys, the features, their snapshots and the prediction"
@@ -58,10 +59,10 @@ def replay_prediction(
         except (Conflict, RequestError, MissingExtra) as error:
             # Its files were changed, its stamp is missing, it is refused, or its library is missing.
             return _result(table, logged, rows, {}, [], None, [f"it cannot be computed again: {error.message}"])
-        return _replay(store, native, table, logged, rows)
+        return _replay(store, native, table, logged, rows, [] if note is None else [note])
 
 
-def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str, Any], rows: int) -> Replay:
+def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str, Any], rows: int, notes: Sequence[str]) -> Replay:
     stamp = stamp_of_row(native.stamp, row)
     known = {field.name: field.type for field in tables.arrow_schema(table)}
     sql_types = stamp.plan.sql_types
@@ -85,7 +86,7 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
     predicted = inference.plain_values(to_column_or_json([prediction]))
     column = inference.column_of(inference.PREDICTION, predicted.type, known)
     result = _compare("prediction", row.get(column), predicted.to_pylist()[0])
-    return _result(table, row, rows, inputs, replayed, result, list(_reasons(replayed, result)), tuple(_notes(row, hidden)))
+    return _result(table, row, rows, inputs, replayed, result, list(_reasons(replayed, result)), (*notes, *_notes(row, hidden)))
 
 
 def _stale_views(stamp: Stamp, row: Mapping[str, Any], logged: Mapping[str, Any]) -> list[ViewUse]:

@@ -80,18 +80,6 @@ def test_a_name_that_never_was_has_the_nearest(gone: Gone) -> None:
         assert nearest in caught.value.message
 
 
-def test_a_replay_says_what_cannot_be_done_any_more(gone: Gone) -> None:
-    outcome = gone.world.store.replay(gone.request_id)
-    assert not outcome.equal
-    [why] = outcome.why
-    assert why.startswith(
-        "the prediction and its features cannot be computed again: no version '1' in model gone: it was deleted in MLflow"
-    )
-    assert "did you mean" not in why
-    assert outcome.notes == ("what was logged remains: the keys, the features, their snapshots and the prediction",)
-    assert outcome.prediction.logged is not None
-
-
 def test_models_of_a_name_that_are_no_version_any_more_are_listed_once(gone: Gone) -> None:
     store = gone.world.store
     client = mlflow.MlflowClient()
@@ -117,3 +105,23 @@ def test_a_logged_model_that_was_deleted_is_said_to_be(gone: Gone) -> None:
     message = gone.refused(lambda: world.store.audit(f"models:/{info.model_id}"))
     assert f"no model '{info.model_id}' in MLflow at " in message
     assert ": unregistered was deleted in MLflow" in message
+
+
+def test_a_prediction_of_a_deleted_version_is_replayed_with_the_logged_model_while_that_exists(gone: Gone) -> None:
+    store, client = gone.world.store, mlflow.MlflowClient()
+    outcome = store.replay(gone.request_id)
+    assert outcome.equal
+    [note] = outcome.notes
+    assert note.startswith("no version '1' in model gone: it was deleted in MLflow")
+    id = store.catalog.load_table("inference.gone").scan().to_arrow()["model_id"][0].as_py()
+    assert note.endswith(f"; the logged model {id}, which it was made from, was computed with")
+    client.delete_logged_model(id)
+    outcome = store.replay(gone.request_id)
+    assert not outcome.equal
+    [why] = outcome.why
+    assert why.startswith(
+        "the prediction and its features cannot be computed again: no version '1' in model gone: it was deleted in MLflow"
+    )
+    assert "did you mean" not in why
+    assert outcome.notes == ("what was logged remains: the keys, the features, their snapshots and the prediction",)
+    assert outcome.prediction.logged is not None
