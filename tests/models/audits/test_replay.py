@@ -72,7 +72,12 @@ def test_predictions_are_replayed_after_the_catalog_has_moved_on(tmp_path: Path)
         assert not outcome.equal
         assert f"the feature age was 1 and is {rows[0]['age']}" in outcome.why[0] or rows[0]["age"] is None
         assert "because its features differ" in outcome.why[1]
-        mlflow.MlflowClient().delete_registered_model("lived")
+        client = mlflow.MlflowClient()
+        client.delete_registered_model("lived")
+        outcome = store.replay(rows[0]["request_id"])
+        assert outcome.equal
+        assert rows[0]["model_id"] in outcome.notes[0]
+        client.delete_logged_model(rows[0]["model_id"])
         assert "cannot be computed again" in store.replay(rows[0]["request_id"]).why[0]
 
 
