@@ -160,12 +160,13 @@ def test_the_parts_of_a_split_request_are_one(reuse: Reuse) -> None:
 
 
 def test_requests_of_a_deleted_model_are_compared_by_all_values(reuse: Reuse, world: World) -> None:
-    models.log_model(world.model, training_set=world.training_set, registered_model_name="short_lived")
+    info = models.log_model(world.model, training_set=world.training_set, registered_model_name="short_lived")
     for request_id, records in (("same", [RECORD, RECORD]), ("other", [RECORD, OTHER])):
         for record in records:
             reuse.send(request_id, record, model="short_lived")
     reuse.rows("same", "short_lived")
     mlflow.MlflowClient().delete_registered_model("short_lived")
+    mlflow.MlflowClient().delete_logged_model(info.model_id)
     assert "cannot be computed again" in reuse.store.replay("same").why[0]
     with pytest.raises(Conflict, match="2 different requests"):
         reuse.store.replay("other")
