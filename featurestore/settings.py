@@ -15,10 +15,11 @@ from featurestore.masking import Secret
 from featurestore.redaction import percent_encoded
 from featurestore.setting_types import Address, ByteSize, MemorySize, Properties, SigningSecret, Token
 from featurestore.values import byte_sizes
+from featurestore.values.table_names import CATALOG
 
 URL_VARIABLE = "FEATURESTORE_URL"
 """The variable with a server's URL, for commands and `connect`; not a setting of a store."""
-CATALOG_NAME = "featurestore"
+CATALOG_NAME = CATALOG
 GIB = 1 << 30
 MIN_TOKEN_LENGTH = 8
 """A server warns of tokens with fewer characters, which are easy to guess."""

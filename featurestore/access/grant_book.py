@@ -69,6 +69,11 @@ class GrantBook:
             answers[question] = answer
         return answer
 
+    def knows(self, principal: Principal) -> bool:
+        """Whether anything is granted to a principal or its groups. Raises: NotReady if the grants were not read lately."""
+        granted = {grant.to for grant in self._fresh()}
+        return any(grantee in granted for grantee in _grantees(principal))
+
     def _fresh(self) -> Mapping[Grant, GrantRecord]:
         records = self._records
         if records is None or self._clock() - self._looked >= KEPT_SECONDS:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from featurestore.access.principal import check_principal_name
 from featurestore.errors import RequestError, brief, near
 from featurestore.values.arguments import check_name
+from featurestore.values.table_names import local_name
 
 LONGEST_NAME = 400
 """Most characters of the name of an object."""
@@ -108,7 +109,9 @@ def parse_securable(value: Any, catalog: str) -> Securable:
         if name not in ("", catalog):
             raise RequestError(f"on={brief(value)}: the catalog of this store is called {catalog}", field="on")
         return Securable(kind, catalog)
-    if kind in (Kind.TABLE, Kind.NAMESPACE):
+    if kind is Kind.TABLE:
+        name = local_name(name)
+    elif kind is Kind.NAMESPACE:
         name = name.removeprefix(f"{catalog}.")
     parts = name.split(".")
     if len(name) > LONGEST_NAME or not all(part and part == part.strip() for part in parts):

@@ -28,6 +28,11 @@ class Rights:
         """Whether the principal may do everything."""
         return self.principal.is_administrator
 
+    @property
+    def has_any(self) -> bool:
+        """Whether the principal has any privilege at all. Raises: NotReady."""
+        return self.is_unlimited or (self.book is not None and self.book.knows(self.principal))
+
     def allows(self, privilege: Privilege, on: Securable) -> bool:
         """Whether the principal has a privilege on an object, or on one that contains it. Raises: NotReady."""
         return self.principal.is_administrator or (self.book is not None and self.book.allows(self.principal, privilege, on))

@@ -10,6 +10,7 @@ from featurestore.compiler.parsing import SqlProblem, write_sql
 from featurestore.compiler.projections import label_of, plain_column, projection_name, replace_column, star_of, struct_field
 from featurestore.compiler.scopes import Ctes, Outputs, Relation, Scope
 from featurestore.errors import brief, near
+from featurestore.values.table_names import local_name
 
 NAME_PREFIX = "__fs_n"
 
@@ -39,7 +40,7 @@ def table_name(table: exp.Table) -> str | None:
     for part in parts:
         if not all(letter.isalnum() or letter in "_- $" for letter in part) or not part.strip():
             raise SqlProblem(f"table {'.'.join(parts)!r}: {part!r} is no name of a table or namespace; use letters, digits, _ and -")
-    return ".".join(parts)
+    return local_name(".".join(parts))
 
 
 class _Binder:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from featurestore.dsl.csv_format import Csv
+from featurestore.values.table_names import local_name
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Source:
     def __post_init__(self) -> None:
         if isinstance(self.path, os.PathLike):
             object.__setattr__(self, "path", os.fspath(self.path))
+        if isinstance(self.table, str):
+            object.__setattr__(self, "table", local_name(self.table))
 
     @property
     def written(self) -> bool:

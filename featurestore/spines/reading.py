@@ -24,6 +24,7 @@ from featurestore.spines.spine import Spine, fit_rows, spine_in_memory
 from featurestore.spines.spool import Spool
 from featurestore.spines.written_numbers import coerce_numbers
 from featurestore.values import frames
+from featurestore.values.table_names import local_name
 
 MEMORY_BYTES = 256 << 20
 """Streams up to this size are kept in memory, larger ones in a file."""
@@ -131,9 +132,10 @@ def _require_files(runtime: Runtime) -> None:
 
 def _load(runtime: Runtime, name: str) -> Table:
     """Load a table that a request names. Raises: Forbidden before anything tells whether it exists; NotFound."""
+    local = local_name(name)
     if runtime.reader is not None:
-        runtime.reader.require_rows(name)
-    return tables.load(runtime.catalog, name)
+        runtime.reader.require_rows(local)
+    return tables.load(runtime.catalog, local)
 
 
 def _text(snapshot_id: int | None) -> str | None:

@@ -36,6 +36,7 @@ from featurestore.values.arguments import (
     check_text,
     check_version,
 )
+from featurestore.values.table_names import local_name
 
 if TYPE_CHECKING:
     from featurestore.engine.session import ExpressionEvaluator
@@ -167,7 +168,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
         same snapshots returns the first. An interrupted call is finished by the next one. Raises: RequestError; NotFound; Conflict if the
         name stands for other snapshots.
         """
-        names = None if tables is None else check_column_names(tables, "tables")
+        names = None if tables is None else [local_name(table) for table in check_column_names(tables, "tables")]
         return verbs.tag_tables(self._runtime, name, names, authors.author() or None if by is None else check_name(by, "by"))
 
     def tags(self) -> list[NamedVersion]:

@@ -10,6 +10,7 @@ from featurestore.records.health import StoreHealth, check_components, error_of
 from featurestore.records.names import service_name, view_name
 from featurestore.store.connections import Connections
 from featurestore.values.arguments import Direction, check_direction, check_flag, check_name, check_text
+from featurestore.values.table_names import local_name
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.impact_result import Impact
@@ -64,7 +65,9 @@ class Listings(Connections):
         directly on the columns that its values are computed from, and indirectly on keys, times and conditions. Raises: NotFound with the
         nearest names.
         """
-        return verbs.find_impact(self._runtime, check_text(table, "table"), None if column is None else check_text(column, "column"))
+        return verbs.find_impact(
+            self._runtime, local_name(check_text(table, "table")), None if column is None else check_text(column, "column")
+        )
 
     def lineage(self, name: str, direction: Direction = "both") -> ColumnLineage:
         """What a column, a feature, a training set or a model is computed from ("up"), and what is computed from it ("down"), as a graph.

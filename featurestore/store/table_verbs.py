@@ -10,6 +10,7 @@ from featurestore.progress import TrainingSetProgress, training_set_reporter
 from featurestore.records import describe
 from featurestore.records.runtime import Runtime
 from featurestore.values.arguments import Known, check_text
+from featurestore.values.table_names import local_name
 
 if TYPE_CHECKING:
     from featurestore.backend import Backend
@@ -72,7 +73,7 @@ class TableVerbs:
         `table` is a view or a written table (its current version), a feature table such as `customer_orders_v1`, or any table of the
         catalog with its namespace. Raises: NotFound with the nearest names.
         """
-        return verbs.table_history(self._runtime, check_text(table, "table"))
+        return verbs.table_history(self._runtime, local_name(check_text(table, "table")))
 
     def create_training_set(
         self,

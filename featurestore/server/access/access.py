@@ -32,8 +32,16 @@ def principal_of(scope: Scope) -> Principal:
 
 def check_access(scope: Scope, needs: Needs, what: str) -> None:
     """Check that a request may do `what`, such as `POST /v1/apply`. Raises: Forbidden; NotReady if grants cannot be read."""
-    if needs is not Needs.NOTHING:
-        needs.require(rights_of(scope), scope["path_params"], what)
+    if needs is Needs.NOTHING:
+        return
+    rights = rights_of(scope)
+    if needs is Needs.VERB and scope["method"] == "POST" and not rights.has_any:
+        # Before a body is read, which may be large.
+        raise Forbidden(
+            f"{what} needs a privilege on what it names, and {rights.principal.name} has none on anything; ask an administrator for grants",
+            principal=rights.principal.name,
+        )
+    needs.require(rights, scope["path_params"], what)
 
 
 def without_hidden_names(scope: Scope, error: NotFound) -> NotFound:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from featurestore.access.principal import LONGEST_NAME, Principal
+from featurestore.access.principal import LONGEST_NAME, RESERVED, Principal
 from featurestore.errors import MissingExtra, RequestError, Unauthorized
 from featurestore.server.access.issuer_keys import ALGORITHMS, IssuerKeys, check_address
 from featurestore.settings import Settings
@@ -98,7 +98,7 @@ class IdentityTokens:
     def _principal(self, claims: Mapping[str, Any]) -> Principal:
         name, groups = claims["sub"], claims.get(self._groups_claim, [])
         listed = [groups] if isinstance(groups, str) else groups
-        if not _is_name(name):
+        if not _is_name(name) or name in RESERVED:
             raise Unauthorized("the claim sub of the token is not the name of a principal")
         if not isinstance(listed, list) or not all(isinstance(group, str) for group in listed):
             raise Unauthorized("the claim of the token with groups is not a list of names")

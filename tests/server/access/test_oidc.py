@@ -124,6 +124,8 @@ WRONG = [
     {"nbf": 4_000_000_000},
     {"sub": ""},
     {"sub": "a\nb"},
+    {"sub": "local"},
+    {"sub": "token"},
     {"sub": 3},
     {"groups": {"a": 1}},
     {"groups": [1]},
