@@ -107,9 +107,9 @@ class Definitions:
         """The served version of every service that the caller may use."""
         return to_dicts(PrincipalStore(self._store, rights_of(request.scope)).services())
 
-    def get_service(self, name: str) -> dict[str, Any]:
-        """One service with its definition and all versions."""
-        return self._store.service(name).to_dict()
+    def get_service(self, request: Request, name: str) -> dict[str, Any]:
+        """One service with its definition and all versions; of views that the caller may not use, only the names."""
+        return PrincipalStore(self._store, rights_of(request.scope)).service(name).to_dict()
 
     def remove_view(self, name: str, dry_run: bool = False) -> dict[str, Any]:
         """Remove a view with all its versions. 409 if something still uses one of them; then nothing is removed."""

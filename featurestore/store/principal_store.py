@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
@@ -239,9 +240,15 @@ class PrincipalStore:
         return [service for service in self._store.services() if rights.sees(Kind.SERVICE, service.name)]
 
     def service(self, name: str) -> ServiceDetail:
-        """USE on the service."""
-        self._rights.require(Privilege.USE, Kind.SERVICE, service_name(name))
-        return self._call(self._store.service, name)
+        """USE on the service. Of views without USE, its definition has only the names."""
+        rights = self._rights
+        rights.require(Privilege.USE, Kind.SERVICE, service_name(name))
+        found = self._call(self._store.service, name)
+        selections = [
+            selection if rights.sees(Kind.VIEW, selection["view"]["name"]) else {**selection, "view": {"name": selection["view"]["name"]}}
+            for selection in found.definition["features"]
+        ]
+        return replace(found, definition={**found.definition, "features": selections})
 
     def training_sets(self) -> list[TrainingSetInfo]:
         """Those with USE on their table."""

@@ -238,6 +238,15 @@ def test_a_grant_on_a_service_covers_its_features_and_nothing_else(store: Featur
         with pytest.raises(Forbidden):
             refused()
     assert him.views() == []
+    told = str(him.service("churn").definition)
+    assert "customer_orders" in told, "which views they are from is part of its definition"
+    assert "shop.orders" not in told
+    assert "amount" not in told
+    give(store, ["USE ON VIEW customer_orders"])
+    told = str(him.service("churn").definition)
+    assert "shop.orders" in told
+    assert "shop.profiles" not in told
+    assert str(store.as_principal("her").grants()) == "[]"
 
 
 def test_a_revocation_holds_at_the_next_call(store: FeatureStore, him: PrincipalStore) -> None:
