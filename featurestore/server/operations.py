@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.dsl import durations
 from featurestore.errors import RequestError
 from featurestore.server import responses
@@ -103,8 +102,8 @@ def check_repair(store: FeatureStore, body: RepairBody) -> dict[str, Any]:
 
 
 def needs_of_materialization(store: PrincipalStore, body: MaterializationBody) -> list[Requirement] | None:
-    """WRITE on each view; for all views, the rights of an administrator."""
-    return None if body.names is None else [(Privilege.WRITE, Securable(Kind.VIEW, name)) for name in body.names]
+    """WRITE and READ on each view; for all views, the rights of an administrator."""
+    return store.needs_of_materialization(body.names)
 
 
 def needs_of_rebuild(store: PrincipalStore, body: RebuildBody) -> list[Requirement] | None:

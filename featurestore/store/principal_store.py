@@ -290,12 +290,18 @@ class PrincipalStore:
         progress: MaterializationProgress = None,
         failures: Failures = "raise",
     ) -> Materializations:
-        """WRITE on each view; of all views, an administrator."""
-        selected = view_names(names)
-        if selected is None:
+        """WRITE and READ on each view, since failed checks show rows; of all views, an administrator."""
+        needs = self.needs_of_materialization(view_names(names))
+        if needs is None:
             self._require_unlimited("materializing all views")
-        self.require_all([(Privilege.WRITE, Securable(Kind.VIEW, name)) for name in selected or ()])
+        self.require_all(needs or ())
         return self._call(self._store.materialize, names, start, end, progress, failures)
+
+    def needs_of_materialization(self, names: Sequence[str] | None) -> list[Requirement] | None:
+        """WRITE and READ on each view; None, the rights of an administrator, for all views."""
+        if names is None:
+            return None
+        return [(privilege, Securable(Kind.VIEW, name)) for name in names for privilege in (Privilege.WRITE, Privilege.READ)]
 
     # models
 

@@ -39,7 +39,7 @@ Verb = tuple[list[str] | None, Callable[[Store], Any]]
 VERBS: dict[str, Verb] = {
     "plan": (ADMINISTRATOR, lambda store: store.plan(shop.DEFINITIONS)),
     "apply": (ADMINISTRATOR, lambda store: store.apply(shop.DEFINITIONS)),
-    "materialize": (["WRITE ON VIEW customer_orders"], lambda store: store.materialize("customer_orders")),
+    "materialize": (["WRITE ON VIEW customer_orders", "READ ON VIEW customer_orders"], lambda store: store.materialize("customer_orders")),
     "create_table": (ADMINISTRATOR, lambda store: store.create_table("t", "k", schema={"k": "bigint", "x": "double"})),
     "write_table": (["WRITE ON VIEW spending"], lambda store: store.write_table("spending", [{"k": 1, "x": 2.0}])),
     "history": (CATALOG, lambda store: store.history("customer_orders")),
