@@ -13,7 +13,7 @@ from featurestore.dsl.definitions import Definition, gather
 from featurestore.errors import CommitConflict
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.server import json_body, responses
-from featurestore.server.access.access import rights_of
+from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import USE_CATALOG, Needs, on
 from featurestore.server.requests import ApplyBody, DefinitionsBody, PlanBody
 from featurestore.server.routing import EngineRoute, delete, get, json_of, post
@@ -29,7 +29,7 @@ class Definitions:
     """The routes of entities, sources, views and services."""
 
     def __init__(self, store: FeatureStore) -> None:
-        self._store = store
+        self._callers = Callers(store)
 
     def routes(self) -> list[APIRoute]:
         """The routes of definitions."""
@@ -87,69 +87,71 @@ class Definitions:
             ),
         ]
 
-    def list_entities(self) -> list[dict[str, Any]]:
+    def list_entities(self, request: Request) -> list[dict[str, Any]]:
         """All applied entities."""
-        return to_dicts(self._store.entities())
+        return to_dicts(self._callers.of(request).entities())
 
-    def list_sources(self) -> list[dict[str, Any]]:
+    def list_sources(self, request: Request) -> list[dict[str, Any]]:
         """All applied sources."""
-        return to_dicts(self._store.sources())
+        return to_dicts(self._callers.of(request).sources())
 
     def list_views(self, request: Request) -> list[dict[str, Any]]:
         """The newest version of every view that the caller may use, with its snapshot and watermark."""
-        return to_dicts(PrincipalStore(self._store, rights_of(request.scope)).views())
+        return to_dicts(self._callers.of(request).views())
 
-    def get_view(self, name: str) -> dict[str, Any]:
+    def get_view(self, request: Request, name: str) -> dict[str, Any]:
         """One view with its SQL, its definition and all versions."""
-        return self._store.view(name).to_dict()
+        return self._callers.of(request).view(name).to_dict()
 
     def list_services(self, request: Request) -> list[dict[str, Any]]:
         """The served version of every service that the caller may use."""
-        return to_dicts(PrincipalStore(self._store, rights_of(request.scope)).services())
+        return to_dicts(self._callers.of(request).services())
 
     def get_service(self, request: Request, name: str) -> dict[str, Any]:
         """One service with its definition and all versions; of views that the caller may not use, only the names."""
-        return PrincipalStore(self._store, rights_of(request.scope)).service(name).to_dict()
+        return self._callers.of(request).service(name).to_dict()
 
-    def remove_view(self, name: str, dry_run: bool = False) -> dict[str, Any]:
+    def remove_view(self, request: Request, name: str, dry_run: bool = False) -> dict[str, Any]:
         """Remove a view with all its versions. 409 if something still uses one of them; then nothing is removed."""
-        return self._store.remove_view(name, dry_run).to_dict()
+        return self._callers.of(request).remove_view(name, dry_run).to_dict()
 
-    def remove_version(self, name: str, version: int, dry_run: bool = False) -> dict[str, Any]:
+    def remove_version(self, request: Request, name: str, version: int, dry_run: bool = False) -> dict[str, Any]:
         """Remove an older version of a view with its table and its online rows. 409 if something still uses it."""
-        return self._store.remove_version(name, version, dry_run).to_dict()
+        return self._callers.of(request).remove_version(name, version, dry_run).to_dict()
 
-    def remove_service(self, name: str, dry_run: bool = False) -> dict[str, Any]:
+    def remove_service(self, request: Request, name: str, dry_run: bool = False) -> dict[str, Any]:
         """Remove a service with all its versions. Models that were trained with it are kept."""
-        return self._store.remove_service(name, dry_run).to_dict()
+        return self._callers.of(request).remove_service(name, dry_run).to_dict()
 
-    def find_impact(self, table: Name, column: Name | None = None) -> dict[str, Any]:
+    def find_impact(self, request: Request, table: Name, column: Name | None = None) -> dict[str, Any]:
         """What depends on a table or one of its columns: views with their features, services, training sets, models, predictions."""
-        return self._store.impact(table, column).to_dict()
+        return self._callers.of(request).impact(table, column).to_dict()
 
-    def find_lineage(self, name: Name, direction: Direction = "both") -> dict[str, Any]:
+    def find_lineage(self, request: Request, name: Name, direction: Direction = "both") -> dict[str, Any]:
         """What a column, a feature, a training set or a model is computed from, and what is computed from it, as a graph."""
-        return self._store.lineage(name, direction).to_dict()
+        return self._callers.of(request).lineage(name, direction).to_dict()
 
     async def plan(self, request: Request) -> dict[str, Any]:
         """What applying these definitions would change; nothing is written. 422 lists every problem of every definition."""
-        return await run_in_threadpool(self._plan, await json_body.read_typed(request, PlanBody))
+        return await run_in_threadpool(_plan, self._callers.of(request), await json_body.read_typed(request, PlanBody))
 
     async def apply(self, request: Request) -> dict[str, Any]:
         """Register new versions of definitions and create their empty tables, all of them or none."""
-        return await run_in_threadpool(self._apply, await json_body.read_typed(request, ApplyBody))
+        return await run_in_threadpool(_apply, self._callers.of(request), await json_body.read_typed(request, ApplyBody))
 
-    def _plan(self, body: PlanBody) -> dict[str, Any]:
-        return _document(self._store.plan(objects(body.definitions)))
 
-    def _apply(self, body: ApplyBody) -> dict[str, Any]:
-        definitions = replace(gather(objects(body.definitions)), commit=body.commit)
-        if "base" not in body.model_fields_set:
-            return _document(self._store.apply(definitions))
-        plan = self._store.plan(definitions)
-        if body.base != _base(plan):
-            raise CommitConflict("definitions were applied by someone else since this plan was made; plan again")
-        return _document(self._store.apply(plan))
+def _plan(store: PrincipalStore, body: PlanBody) -> dict[str, Any]:
+    return _document(store.plan(objects(body.definitions)))
+
+
+def _apply(store: PrincipalStore, body: ApplyBody) -> dict[str, Any]:
+    definitions = replace(gather(objects(body.definitions)), commit=body.commit)
+    if "base" not in body.model_fields_set:
+        return _document(store.apply(definitions))
+    plan = store.plan(definitions)
+    if body.base != _base(plan):
+        raise CommitConflict("definitions were applied by someone else since this plan was made; plan again")
+    return _document(store.apply(plan))
 
 
 def objects(body: DefinitionsBody) -> list[Definition]:

@@ -6,9 +6,8 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
-from featurestore.access.rights import Rights
 from featurestore.server import json_body, responses, spines
-from featurestore.server.access.access import rights_of
+from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import USE_CATALOG, Needs
 from featurestore.server.requests import TableBody, WriteBody, WriteFields
 from featurestore.server.routing import EngineRoute, LongRoute, get, json_of, post
@@ -23,7 +22,7 @@ class Tables:
     """The routes of tables that are written by key."""
 
     def __init__(self, store: FeatureStore, uploads: UploadReader) -> None:
-        self._store, self._uploads = store, uploads
+        self._callers, self._uploads = Callers(store), uploads
 
     def routes(self) -> list[APIRoute]:
         """The routes of tables."""
@@ -53,22 +52,22 @@ class Tables:
     async def create(self, request: Request) -> dict[str, Any]:
         """Create a table whose rows are written by key, or add the columns that it lacks."""
         body = await json_body.read_typed(request, TableBody)
-        return await run_in_threadpool(self._create, body)
+        return await run_in_threadpool(_create, self._callers.of(request), body)
 
     async def write(self, request: Request) -> dict[str, Any]:
         """Write rows to a table by its keys, in one commit, and publish them. 422 names the row and the column that is wrong."""
         fields, rows = await spines.read(request, WriteFields, WriteBody, self._uploads, "rows")
-        return await run_in_threadpool(self._write, fields, rows, rights_of(request.scope))
+        return await run_in_threadpool(_write, self._callers.of(request), fields, rows)
 
-    def history(self, name: str) -> list[dict[str, Any]]:
+    def history(self, request: Request, name: str) -> list[dict[str, Any]]:
         """What happened to a table, the newest first: a view or written table, a feature table, or any table of the catalog."""
-        return to_dicts(self._store.history(name))
+        return to_dicts(self._callers.of(request).history(name))
 
-    def _create(self, body: TableBody) -> dict[str, Any]:
-        table = self._store.create_table(
-            body.name, body.keys, body.timestamp, schema=body.columns, description=body.description, tags=body.tags
-        )
-        return table.to_dict()
 
-    def _write(self, fields: WriteFields, rows: Any, rights: Rights) -> dict[str, Any]:
-        return PrincipalStore(self._store, rights).write_table(fields.table, rows, fields.mode, fields.run_id).to_dict()
+def _create(store: PrincipalStore, body: TableBody) -> dict[str, Any]:
+    table = store.create_table(body.name, body.keys, body.timestamp, schema=body.columns, description=body.description, tags=body.tags)
+    return table.to_dict()
+
+
+def _write(store: PrincipalStore, fields: WriteFields, rows: Any) -> dict[str, Any]:
+    return store.write_table(fields.table, rows, fields.mode, fields.run_id).to_dict()

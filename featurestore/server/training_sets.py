@@ -9,16 +9,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
-from featurestore.access.principal import Principal
 from featurestore.access.privileges import Privilege
-from featurestore.access.rights import Rights
 from featurestore.access.standing import Claim
 from featurestore.errors import Conflict, NotReady
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.spooled import spool
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.server import responses, spines, streams
-from featurestore.server.access.access import principal_of, rights_of
+from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import Needs
 from featurestore.server.jobs.handlers import TRAINING_SET, rebuild_result
 from featurestore.server.jobs.job import Job
@@ -47,7 +45,7 @@ class TrainingSets:
     """The routes that build, watch, read and rebuild training sets."""
 
     def __init__(self, store: FeatureStore, jobs: Jobs, uploads: UploadReader) -> None:
-        self._store = store
+        self._callers = Callers(store)
         self._jobs = jobs
         self._uploads = uploads
 
@@ -146,7 +144,7 @@ class TrainingSets:
         same id, and a training set that exists is not built again.
         """
         fields, spine = await spines.read(request, TrainingSetFields, TrainingSetBody, self._uploads)
-        return await run_in_threadpool(self._start, fields, spine, rights_of(request.scope))
+        return await run_in_threadpool(self._start, self._callers.of(request), fields, spine)
 
     async def create_lookup_training_set(self, request: Request) -> dict[str, Any]:
         """Start a job that joins a frame with features of written tables and views, and stores the rows.
@@ -154,31 +152,31 @@ class TrainingSets:
         The lookups make a service, which is registered under a name with its fingerprint. The id is watched at `/v1/training-sets/{id}`.
         """
         fields, spine = await spines.read(request, LookupFields, LookupTrainingSetBody, self._uploads)
-        return await run_in_threadpool(self._start_lookups, fields, spine, principal_of(request.scope))
+        return await run_in_threadpool(self._start_lookups, self._callers.of(request), fields, spine)
 
     def list_training_sets(self, request: Request) -> list[dict[str, Any]]:
         """Every finished training set whose table the caller may use, newest first."""
-        return to_dicts(self._as_caller(request).training_sets())
+        return to_dicts(self._callers.of(request).training_sets())
 
     async def get_training_set(self, request: Request, id: str, wait: Wait = 0) -> dict[str, Any]:
         """The state and progress of a training set, and its manifest when it is done."""
-        self._as_caller(request).require_training_set(id)
+        self._callers.of(request).require_training_set(id)
         await self._jobs.wait_for_end(id, wait)
-        return await run_in_threadpool(self._state, id)
+        return await run_in_threadpool(self._state, self._callers.of(request), id)
 
     async def cancel_training_set(self, request: Request, id: str, wait: Wait = CANCEL_SECONDS) -> dict[str, Any]:
         """Cancel a build that is queued or running. Nothing of it remains; the same request starts it again.
 
         409 if the training set is done, also if the build was already committing and has therefore been completed.
         """
-        self._as_caller(request).require_training_set(id, Privilege.WRITE)
+        caller = self._callers.of(request)
+        caller.require_training_set(id, Privilege.WRITE)
         if self._job(id) is not None:
             await run_in_threadpool(self._jobs.cancel, id)
             await self._jobs.wait_for_end(id, wait)
-        state = await run_in_threadpool(self._state, id)
-        if state["state"] == "done":
+        if await run_in_threadpool(caller.has_training_set, id):
             raise Conflict(f"training set {id} is done: there is no build to cancel")
-        return state
+        return await run_in_threadpool(self._state, caller, id)
 
     def get_statistics(self, request: Request, id: str) -> dict[str, Any]:
         """Statistics of the features and the label: counts, quantiles, histograms, frequent values."""
@@ -200,22 +198,22 @@ class TrainingSets:
         rows = (training_set if split is None else training_set.split(split)).reader(columns)
         return _stream(streams.chunks(rows, format), format, id)
 
-    def remove_training_set(self, id: str, dry_run: bool = False) -> dict[str, Any]:
+    def remove_training_set(self, request: Request, id: str, dry_run: bool = False) -> dict[str, Any]:
         """Remove a training set with its rows and statistics. 409 names the models that were trained on it, and the tags that pin it."""
-        return self._store.remove_training_set(id, dry_run).to_dict()
+        return self._callers.of(request).remove_training_set(id, dry_run).to_dict()
 
     def rebuild_training_set(self, request: Request, id: str) -> dict[str, Any]:
         """Rebuild a training set from its pinned snapshots and wait for the result. 409 names the columns that differ.
 
         A model URI stands for the model's training set. `POST /v1/rebuilds` does the same as a job.
         """
-        return rebuild_result(self._as_caller(request).rebuild(id))
+        return rebuild_result(self._callers.of(request).rebuild(id))
 
     async def point_in_time(self, request: Request) -> StreamingResponse:
         """The spine joined with a service's features as of each row's time, as an Arrow IPC stream. Nothing is stored."""
         fields, spine = await spines.read(request, JoinFields, JoinBody, self._uploads)
         table = await run_in_threadpool(
-            self._as_caller(request).point_in_time,
+            self._callers.of(request).point_in_time,
             fields.service,
             spine,
             fields.timestamp,
@@ -224,31 +222,28 @@ class TrainingSets:
         )
         return _stream(streams.chunks(table.to_reader(65_536), "arrow"), "arrow", fields.service)
 
-    def _as_caller(self, request: Request) -> PrincipalStore:
-        return PrincipalStore(self._store, rights_of(request.scope))
+    def _start(self, caller: PrincipalStore, fields: TrainingSetFields, spine: Any) -> dict[str, Any]:
+        wanted = fields.request(spine)
+        claim = Claim(caller.principal, caller.needs_of_build(wanted.service, wanted.name))
+        return self._start_prepared(caller, caller.prepare_training_set(wanted), claim)
 
-    def _start(self, fields: TrainingSetFields, spine: Any, rights: Rights) -> dict[str, Any]:
-        wanted, caller = fields.request(spine), PrincipalStore(self._store, rights)
-        claim = Claim(rights.principal, caller.needs_of_build(wanted.service, wanted.name))
-        return self._start_prepared(caller.prepare_training_set(wanted), claim)
-
-    def _start_lookups(self, fields: LookupFields, spine: Any, principal: Principal) -> dict[str, Any]:
+    def _start_lookups(self, caller: PrincipalStore, fields: LookupFields, spine: Any) -> dict[str, Any]:
         lookups = [lookup.to_lookup() for lookup in fields.feature_lookups]
         more = {name: getattr(fields, name) for name in ("name", "known", "split", "by")}
         rows = without_written_numbers(spine) if isinstance(spine, list) else spine
-        prepared = self._store.backend.prepare_lookups(rows, lookups, fields.label, fields.exclude_columns, fields.timestamp, **more)
-        return self._start_prepared(prepared, Claim(principal))
+        prepared = caller.prepare_lookups(rows, lookups, fields.label, fields.exclude_columns, fields.timestamp, **more)
+        return self._start_prepared(caller, prepared, Claim(caller.principal))
 
-    def _start_prepared(self, prepared: PreparedTrainingSet, claim: Claim) -> dict[str, Any]:
+    def _start_prepared(self, caller: PrincipalStore, prepared: PreparedTrainingSet, claim: Claim) -> dict[str, Any]:
         url = f"/v1/training-sets/{prepared.id}"
-        if self._store.backend.find_training_set(prepared.id) is not None:
+        if caller.has_training_set(prepared.id):
             return {"id": prepared.id, "state": "done", "url": url}
         job = self._jobs.start(prepared.id, TRAINING_SET, {}, functools.partial(spool, prepared), claim)
         return {"id": job.id, "state": job.state, "url": url}
 
     def _get_finished(self, request: Request, id: str) -> TrainingSet:
         """The training set. Raises: Forbidden; NotReady while its build is queued or running; NotFound."""
-        caller = self._as_caller(request)
+        caller = self._callers.of(request)
         caller.require_training_set(id)
         job = self._job(id)
         if job is not None and job.live:
@@ -259,14 +254,13 @@ class TrainingSets:
         job = self._jobs.get(id)
         return job if job is not None and job.kind == TRAINING_SET else None
 
-    def _state(self, id: str) -> dict[str, Any]:
+    def _state(self, caller: PrincipalStore, id: str) -> dict[str, Any]:
         job = self._job(id)
         if job is not None and job.live:
             return {"id": id, "state": job.state, "progress": job.progress}
-        training_set = self._store.backend.find_training_set(id)
-        if training_set is None and job is not None and job.state in ("failed", "cancelled"):
+        if job is not None and job.state in ("failed", "cancelled") and not caller.has_training_set(id):
             return {"id": id, "state": job.state, "progress": job.progress, "error": job.error}
-        manifest = (training_set or self._store.get_training_set(id)).manifest
+        manifest = caller.get_training_set(id).manifest
         rows = manifest["rows"]
         return {"id": id, "state": "done", "progress": {"stage": "done", "rows": rows, "total": rows}, "manifest": manifest}
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from featurestore.access.grant_results import GrantInfo
     from featurestore.access.key_results import ApiKey, CreatedKey
+    from featurestore.access.principal import Principal
     from featurestore.access.rights import Rights
     from featurestore.dsl.csv_format import Csv
     from featurestore.dsl.lookup import FeatureLookup
@@ -76,6 +77,11 @@ class PrincipalStore:
         self._refresh()
         return self._given
 
+    @property
+    def principal(self) -> Principal:
+        """Who uses the store."""
+        return self._given.principal
+
     # training sets and joins
 
     def training_set(
@@ -132,6 +138,17 @@ class PrincipalStore:
         """The first stage of `training_set`, for servers: READ on the service and on the tables of the spine, WRITE on the table."""
         self.require_all(self.needs_of_build(request.service, request.name))
         return self._call(self._store.backend.prepare_training_set, request)
+
+    def prepare_lookups(
+        self, frame: Any, lookups: Any, label: str | None, exclude: Any, timestamp: str | None, **more: Any
+    ) -> PreparedTrainingSet:
+        """The first stage of `create_training_set`, for servers: an administrator."""
+        self._require_unlimited("create_training_set")
+        return self._store.backend.prepare_lookups(frame, lookups, label, exclude, timestamp, **more)
+
+    def has_training_set(self, id: str) -> bool:
+        """Whether a training set is done; for servers, which have checked what was asked for."""
+        return self._store.backend.find_training_set(id) is not None
 
     def require_training_set(self, id: str, privilege: Privilege = Privilege.READ) -> None:
         """Check a privilege on the table of a training set; administrators may also name a model. Raises: Forbidden."""

@@ -84,7 +84,7 @@ VERBS: dict[str, Verb] = {
     "revoke": (["MANAGE ON VIEW customer_orders"], lambda store: store.revoke("READ", "VIEW customer_orders", "USER her")),
     "grants": ([], lambda store: store.grants()),
 }
-"""By verb: the grants that it needs, and a call of it."""
+"""By verb: the grants that it needs, and a call of it. `server/access/test_model_routes` tests that of `set_traffic`."""
 LISTS = ("views", "services", "training_sets", "models", "grants")
 """Verbs that refuse nobody, and answer what one may see."""
 
@@ -171,12 +171,7 @@ def test_no_grant_is_enough_for_an_administrators_verb(owner: PrincipalStore, na
         VERBS[name][1](owner)
 
 
-# MLflow, which is imported to set a split, warns about its own code, and takes seconds.
-IMPORTS = {"set_traffic": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]}
-GRANTABLE = [pytest.param(name, marks=IMPORTS.get(name, ())) for name, (needs, _) in VERBS.items() if needs]
-
-
-@pytest.mark.parametrize("name", GRANTABLE)
+@pytest.mark.parametrize("name", [name for name, (needs, _) in VERBS.items() if needs and name != "set_traffic"])
 def test_what_a_verb_needs_is_enough_and_no_less(store: FeatureStore, him: PrincipalStore, name: str) -> None:
     needs, call = VERBS[name]
     assert needs

@@ -10,14 +10,14 @@ from starlette.types import Scope
 from featurestore.access.privileges import Kind, Privilege
 from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.server import json_body, responses
-from featurestore.server.access.access import rights_of
+from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import Needs, on
 from featurestore.server.bounds import check_entities
 from featurestore.server.models.predictor import Predictor, Question, Selection
 from featurestore.server.request_ids import request_id_of
 from featurestore.server.requests import InvocationBody
 from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
-from featurestore.store import FeatureStore, PrincipalStore
+from featurestore.store import FeatureStore
 from featurestore.values import json_encoding
 from featurestore.values.result import to_dicts
 
@@ -49,7 +49,7 @@ class Models:
 
     def list_models(self, request: Request) -> list[dict[str, Any]]:
         """Every version of every model that was logged with a training set, newest first, of the models that the caller may use."""
-        return to_dicts(PrincipalStore(self._store, rights_of(request.scope)).models())
+        return to_dicts(Callers(self._store).of(request).models())
 
     async def invoke_model(self, request: Request) -> Response:
         """Predict for rows of keys and request fields. Features in the request override the looked-up ones.

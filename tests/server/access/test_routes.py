@@ -12,6 +12,7 @@ from fastapi import Response
 from starlette.routing import Route
 
 from featurestore import FeatureStore
+from featurestore.access.privileges import Kind
 from featurestore.server.access.needs import Needs
 from featurestore.server.app import create_app, engine_app
 from featurestore.server.routing import DESCRIPTION_PATH, EngineRoute, StrictRoute, check_routes, get
@@ -149,9 +150,13 @@ def test_a_route_answers_only_those_who_may(keyed: Keyed, call: Call) -> None:
         assert not [canary for canary in CANARIES if canary in told]
 
 
-@pytest.mark.parametrize("call", parameters(lambda call: call.needs.privilege is not None))
+@pytest.mark.parametrize("call", parameters(lambda call: call.needs.privilege is not None and call.needs.kind is not Kind.MODEL))
 def test_a_privilege_is_enough(keyed: Keyed, call: Call) -> None:
-    """The one that a route names, with no other grant."""
+    check_privilege(keyed, call)
+
+
+def check_privilege(keyed: Keyed, call: Call) -> None:
+    """Check that the privilege that a route names is enough, with no other grant, and needed."""
     needs = call.needs
     name = "" if needs.parameter is None else NAMES[needs.parameter]
     on = f"{needs.kind} {name}".strip()
