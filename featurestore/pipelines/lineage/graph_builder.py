@@ -26,7 +26,7 @@ class GraphBuilder:
     def __init__(self, runtime: Runtime, known: Registry) -> None:
         self._runtime = runtime
         self._known = known
-        self._plans: list[ServicePlan] = []
+        self._plans: dict[tuple[str, int], list[ServicePlan]] = {}
         self.graph = LineageGraph()
         self.untraced: list[str] = []
 
@@ -73,9 +73,10 @@ class GraphBuilder:
             self.graph.connect(self.graph.add_column(use.table, use.column), target, use.role)
 
     def _add_service(self, plan: ServicePlan) -> None:
-        if plan in self._plans:
+        known = self._plans.setdefault((plan.service, plan.version), [])
+        if plan in known:
             return
-        self._plans.append(plan)
+        known.append(plan)
         owner, version = service_id(plan.service, plan.version), str(plan.version)
         latest = self._known.latest("service", plan.service)
         current = latest is not None and latest.version == plan.version

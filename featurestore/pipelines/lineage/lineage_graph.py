@@ -20,10 +20,14 @@ class LineageGraph:
     nodes: dict[str, LineageNode] = field(default_factory=dict)
     edges: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _columns: dict[str, set[str]] = field(default_factory=dict)
+    _owned: dict[str, set[str]] = field(default_factory=dict)
 
     def add(self, node: LineageNode) -> str:
         """Add a node, unless there is one of this id; its id."""
-        self.nodes.setdefault(node.id, node)
+        if node.id not in self.nodes:
+            self.nodes[node.id] = node
+            if node.of is not None:
+                self._owned.setdefault(node.of, set()).add(node.id)
         return node.id
 
     def add_column(self, table: str, column: str) -> str:
@@ -50,8 +54,8 @@ class LineageGraph:
         return self._columns.get(table, set()) - {ALL_COLUMNS, NO_COLUMN}
 
     def nodes_of(self, owner: str) -> list[str]:
-        """The nodes of a table, with its rows."""
-        return sorted(node.id for node in self.nodes.values() if node.of == owner)
+        """The nodes of a table, with its rows, or of a service."""
+        return sorted(self._owned.get(owner, ()))
 
     def reach(self, starts: Iterable[str], backward: bool) -> dict[str, Dependence]:
         """Every node that can be reached, nearest first, and whether edges of values alone lead there. The starts come first."""
