@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from featurestore.compiler.service_plan import ServicePlan
+    from featurestore.pipelines.maintenance.erasure_result import Erasure
     from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
     from featurestore.pipelines.training_sets.progress import OnBuildProgress
@@ -73,6 +74,10 @@ class Backend:
         """Join and store: the second stage of `training_set`."""
         on_rows_written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
         return verbs.build_training_set(self.runtime, prepared, on_rows_written)
+
+    def erase(self, entity: str, key: Any, dry_run: bool, by: str | None) -> Erasure:
+        """As the store's method, and recorded as asked for by nobody if `by` is None."""
+        return verbs.erase(self.runtime, entity, key, by, dry_run)
 
     def tag(self, name: str, tables: Sequence[str] | None, by: str | None) -> NamedVersion:
         """As the store's method, and recorded as set by nobody if `by` is None."""

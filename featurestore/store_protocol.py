@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.lineage.replay_result import Replay
     from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
     from featurestore.pipelines.lineage.traffic_result import Traffic
+    from featurestore.pipelines.maintenance.erasure_result import Erasure
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -131,6 +132,12 @@ class Store(Protocol):
 
     def remove_tag(self, name: str) -> NamedVersion:
         """Remove a named version."""
+
+    def erase(self, entity: str, key: Any, dry_run: bool = False, *, by: str | None = None) -> Erasure:
+        """Erase the rows of an entity's key from everything that the store keeps."""
+
+    def erasures(self) -> list[Erasure]:
+        """The certificates of all erasures, newest first."""
 
     def repair(self, dry_run: bool = False) -> list[Repair]:
         """Roll tables with missing files back."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from featurestore.pipelines.lineage.history import table_history as table_history
     from featurestore.pipelines.lineage.impact import find_impact as find_impact
     from featurestore.pipelines.lineage.traffic import find_traffic as find_traffic
+    from featurestore.pipelines.maintenance.erasure import erase as erase
+    from featurestore.pipelines.maintenance.erasure import list_erasures as list_erasures
     from featurestore.pipelines.maintenance.maintain import maintain as maintain
     from featurestore.pipelines.maintenance.online_comparison import compare_views as compare_views
     from featurestore.pipelines.maintenance.removal import remove_service as remove_service
@@ -69,6 +71,7 @@ _HOMES = {
     "compare_views": "pipelines.maintenance.online_comparison",
     "create_key": "access.keys",
     "create_table": "pipelines.written.create",
+    "erase": "pipelines.maintenance.erasure",
     "explain_retention": "pipelines.maintenance.retention",
     "find_impact": "pipelines.lineage.impact",
     "find_lineage": "pipelines.lineage.column_lineage",
@@ -79,6 +82,7 @@ _HOMES = {
     "join_pinned": "joins.pinned",
     "list_grants": "access.granting",
     "list_keys": "access.keys",
+    "list_erasures": "pipelines.maintenance.erasure",
     "list_training_sets": "pipelines.training_sets.listing",
     "list_versions": "pipelines.maintenance.tagging",
     "load_definitions": "dsl.loader",

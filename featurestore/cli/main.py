@@ -40,6 +40,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Govern": {
         "tag": ("featurestore.cli.tag", "Pin the current snapshots of tables under a name."),
         "tags": ("featurestore.cli.tag", "List the tags, or show the snapshots of one."),
+        "erase": ("featurestore.cli.erase", "Erase the rows of an entity's key from everything."),
+        "erasures": ("featurestore.cli.erase", "List the certificates of erasures."),
         "promote": ("featurestore.cli.promotion", "Give an alias to a version of a model, if it is verified."),
         "demote": ("featurestore.cli.promotion", "Remove an alias of a model."),
         "rollback": ("featurestore.cli.promotion", "Give an alias back to the version that had it before."),

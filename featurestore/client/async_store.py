@@ -122,6 +122,8 @@ class AsyncRemoteStore:
     impact = _awaitable(ServerVerbs.impact)
     lineage = _awaitable(ServerVerbs.lineage)
     remove_training_set = _awaitable(ServerVerbs.remove_training_set)
+    erase = _awaitable(ServerVerbs.erase)
+    erasures = _awaitable(ServerVerbs.erasures)
     tag = _awaitable(ServerVerbs.tag)
     tags = _awaitable(ServerVerbs.tags)
     remove_tag = _awaitable(ServerVerbs.remove_tag)

@@ -76,6 +76,8 @@ class RemoteStore:
     impact = _blocking(ServerVerbs.impact)
     lineage = _blocking(ServerVerbs.lineage)
     remove_training_set = _blocking(ServerVerbs.remove_training_set)
+    erase = _blocking(ServerVerbs.erase)
+    erasures = _blocking(ServerVerbs.erasures)
     tag = _blocking(ServerVerbs.tag)
     tags = _blocking(ServerVerbs.tags)
     remove_tag = _blocking(ServerVerbs.remove_tag)

@@ -18,8 +18,9 @@ from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import Definitions
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load_definitions
-from featurestore.errors import DefinitionError
+from featurestore.errors import DefinitionError, RequestError, brief
 from featurestore.files.git_commit import common_commit
+from featurestore.pipelines.maintenance.erasure_result import Erasure
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.maintenance.named_version import NamedVersion
 from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -149,6 +150,24 @@ class ServerVerbs(TableVerbs, Governance, AccessVerbs):
     def remove_tag(self, name: str) -> Exchange[NamedVersion]:
         """Remove a named version."""
         return self._calls.read_result(NamedVersion, delete(f"/v1/tags/{path_part(check_name(name, 'name'), 'name')}"))
+
+    def erase(self, entity: str, key: Any, dry_run: bool = False, *, by: str | None = None) -> Exchange[Erasure]:
+        """Erase the rows of an entity's key; without `by`, the user here is recorded."""
+        who = authors.author() or None if by is None else check_name(by, "by")
+        flag = check_flag(dry_run, "dry_run")
+        values = dict(key) if isinstance(key, Mapping) else key
+        body = {"entity": check_name(entity, "entity"), "key": values, "dry_run": flag, "by": who}
+        headers = {"Content-Type": "application/json"}
+        try:
+            content = json_rows.encode_body(body)
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"key={brief(key)} is neither a value nor an object of values: {error}", field="key") from error
+        request = post("/v1/erasures", content=content, headers=headers, safe=flag, unlimited=True)
+        return self._calls.read_result(Erasure, request)
+
+    def erasures(self) -> Exchange[list[Erasure]]:
+        """The certificates of all erasures, newest first."""
+        return self._calls.get_results(Erasure, "/v1/erasures")
 
     def repair(self, dry_run: bool = False) -> Exchange[list[Repair]]:
         """Roll every table with missing files back to its last complete snapshot."""

@@ -170,6 +170,14 @@ def bound_metadata(table: Table) -> None:
     table.show(fresh)
 
 
+def unreached_files(table: Table) -> tuple[pafs.FileSystem, list[str]]:
+    """The files in the table's folder that no snapshot reaches, however old; some may be of writes in progress. And their filesystem."""
+    listed = [info.path for info in _list_files(table)]
+    fresh, reachable = _reload_reachable(table, (), _milliseconds(datetime.now(UTC)))
+    filesystem, _ = folders.filesystem(fresh.iceberg.io, fresh.iceberg.location())
+    return filesystem, [path for path in listed if path not in reachable]
+
+
 def last_changed(table: Table, locations: Collection[str]) -> datetime | None:
     """When the newest of these files was written; None if none exists."""
     filesystem, _ = folders.filesystem(table.iceberg.io, table.iceberg.location())

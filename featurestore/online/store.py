@@ -220,6 +220,12 @@ class OnlineStore(Protocol):
     def drop(self, table: str) -> None:
         """Delete the table and its rows, if it exists. Raises: NotReady."""
 
+    def overwrite_freed(self) -> list[str]:
+        """Overwrite the bytes of rows that were deleted or replaced, as far as this store has them in a file of its own.
+
+        Returns what could not be done, as sentences for people. Raises: NotReady; OutOfResources.
+        """
+
     def generation(self) -> int:
         """A number that is increased by every publish, drop and touch of any process. Raises: NotReady."""
 

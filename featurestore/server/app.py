@@ -30,6 +30,7 @@ from featurestore.server.compression import CompressionMiddleware
 from featurestore.server.content_types import ContentTypeMiddleware
 from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Application, Docs
+from featurestore.server.erasures import Erasures
 from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
 from featurestore.server.fast_path import FastPath
@@ -181,6 +182,7 @@ def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
         *Definitions(store).routes(),
         *Tables(store, uploads).routes(),
         *Tags(store).routes(),
+        *Erasures(store).routes(),
         *TrainingSets(store, jobs, uploads).routes(),
         *Governance(store).routes(),
         *job_routes(store, jobs),

@@ -40,6 +40,7 @@ from featurestore.values.table_names import local_name
 
 if TYPE_CHECKING:
     from featurestore.engine.session import ExpressionEvaluator
+    from featurestore.pipelines.maintenance.erasure_result import Erasure
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -179,6 +180,24 @@ class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
         """Remove a named version, so that its snapshots expire like any other; training sets made from it are kept. Raises: NotFound."""
         return verbs.remove_tag(self._runtime, check_name(name, "name"))
 
+    def erase(self, entity: str, key: Any, dry_run: bool = False, *, by: str | None = None) -> Erasure:
+        """Erase the rows of an entity's key (a value, or a dict of its key columns) from every snapshot of the feature tables with these
+        key columns, from training sets, logged predictions and their statistics, and from the online store.
+
+        Files with such rows are written again without them, and the old ones deleted at once, so that a read in progress fails; snapshot
+        ids, tags and the ids of training sets stay. A training set that lost rows has another digest, with which it is rebuilt, and its
+        manifest has the one before. `remaining` of the result names what is not the store's: source tables, files, logs of other programs.
+        A dry run only counts. An interrupted call is finished by the same call.
+
+        Raises: NotFound with the nearest entities; RequestError; Conflict for a catalog that is not in a database.
+        """
+        who = authors.author() or None if by is None else check_name(by, "by")
+        return verbs.erase(self._runtime, check_name(entity, "entity"), key, who, check_flag(dry_run, "dry_run"))
+
+    def erasures(self) -> list[Erasure]:
+        """The certificates of all erasures, newest first; one that is not `finished` was interrupted."""
+        return verbs.list_erasures(self._runtime)
+
     def repair(self, dry_run: bool = False) -> list[Repair]:
         """Roll every table with missing files back to its last complete snapshot; a dry run changes nothing.
 
@@ -309,8 +328,9 @@ class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
         from featurestore.models.stamps.stamp import stamped_digest  # noqa: PLC0415
 
         id, digest = stamped_digest(id_or_model_uri, self._runtime)
-        recorded = self.get_training_set(id).digest
-        if recorded != digest:
+        stored = self.get_training_set(id)
+        if not stored.had_digest(digest):
+            recorded = stored.digest
             raise DigestMismatch(
                 f"the stamp of {id_or_model_uri} has the digest {digest} for training set {id}, which is recorded with {recorded}: the"
                 " stamp or the training set was changed; log the model again with the training set that it was trained on",

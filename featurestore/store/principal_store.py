@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.lineage.replay_result import Replay
     from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
     from featurestore.pipelines.lineage.traffic_result import Traffic
+    from featurestore.pipelines.maintenance.erasure_result import Erasure
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
     from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -425,6 +426,16 @@ class PrincipalStore:
         """An administrator."""
         self._require_unlimited("maintain")
         return self._store.maintain(older_than, dry_run, drop_superseded_after)
+
+    def erase(self, entity: str, key: Any, dry_run: bool = False, *, by: str | None = None) -> Erasure:
+        """An administrator."""
+        self._require_unlimited("erase")
+        return self._store.erase(entity, key, dry_run, by=by)
+
+    def erasures(self) -> list[Erasure]:
+        """An administrator."""
+        self._require_unlimited("erasures")
+        return self._store.erasures()
 
     def repair(self, dry_run: bool = False) -> list[Repair]:
         """An administrator."""

@@ -50,6 +50,8 @@ VERBS: dict[str, Verb] = {
     "remove_view": (ADMINISTRATOR, lambda store: store.remove_view("customer_orders", dry_run=True)),
     "remove_service": (ADMINISTRATOR, lambda store: store.remove_service("churn", dry_run=True)),
     "remove_training_set": (ADMINISTRATOR, lambda store: store.remove_training_set(identifier(store), dry_run=True)),
+    "erase": (ADMINISTRATOR, lambda store: store.erase("customer", -1, dry_run=True)),
+    "erasures": (ADMINISTRATOR, lambda store: store.erasures()),
     "maintain": (ADMINISTRATOR, lambda store: store.maintain(dry_run=True)),
     "repair": (ADMINISTRATOR, lambda store: store.repair(dry_run=True)),
     "training_set": (BUILD, build),

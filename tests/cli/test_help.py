@@ -14,7 +14,8 @@ from tests.cli.running import COMMAND, PROJECT, environment, process, run
 COMMANDS = {name: summary for commands in SECTIONS.values() for name, (_, summary) in commands.items()}
 DOCUMENTED = (
     "init plan apply remove materialize publish verify-online training-set rebuild diff online score serve maintain demo show doctor"
-    " impact lineage tag tags promote demote rollback archive audit replay history write traffic compare-traffic key grant revoke"
+    " impact lineage tag tags erase erasures"
+    " promote demote rollback archive audit replay history write traffic compare-traffic key grant revoke"
 )
 
 

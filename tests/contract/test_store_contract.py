@@ -408,6 +408,19 @@ def test_tags(own: Verbs, own_shop: FeatureStore) -> None:
     assert [left.name for left in own.tags()] == ["some"]
 
 
+def test_a_key_is_erased(own: Verbs, own_shop: FeatureStore) -> None:
+    made = train(own, shop.spine(), name="forgetful")
+    planned = own.erase("customer", 1, dry_run=True)
+    assert (planned.number, [one.id for one in planned.training_sets]) == (None, [made.id])
+    erased = own.erase("customer", {"customer_id": 1}, by="ann")
+    assert (erased.number, erased.by, erased.tables) == (1, "ann", planned.tables)
+    assert any(place.startswith("shop.orders: ") for place in erased.remaining)
+    assert own.erasures() == own_shop.erasures()
+    assert own.rebuild(made.id).manifest["rows"] == 2
+    with pytest.raises(NotFound, match="no entity 'custmer'; did you mean 'customer'"):
+        own.erase("custmer", 1)
+
+
 def test_a_training_set_is_removed(own: Verbs, own_shop: FeatureStore) -> None:
     made = train(own, shop.spine(), name="unused")
     assert own.remove_training_set(made.id, dry_run=True) == own_shop.remove_training_set(made.id, dry_run=True)

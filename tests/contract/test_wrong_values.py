@@ -50,6 +50,8 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "lineage": {"name": "shop.orders"},
     "tag": {"name": "release", "tables": ["customer_orders"]},
     "tags": {},
+    "erase": {"entity": "customer", "key": -1, "dry_run": True},
+    "erasures": {},
     "remove_training_set": {"id": "none-0"},
     "remove_tag": {"name": "none"},
     "explain_retention": {},
@@ -101,7 +103,7 @@ def taking(store: Verbs, verb: str, argument: str) -> Callable[[Any], object]:
     others = dict(ARGUMENTS[verb])
     if argument in GRID and "spine" in others:
         others = {"service": "plain", **GRID}
-    if argument == "by" and verb != "tag":
+    if argument == "by" and verb not in ("tag", "erase"):
         others["split"] = {"train": 0.5, "test": 0.5}
     return lambda value: getattr(store, verb)(**{**others, argument: value})
 

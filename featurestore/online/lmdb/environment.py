@@ -102,6 +102,15 @@ class Environment:
         assert self._lmdb is not None
         return int(transaction.stat(self._lmdb.open_db(None, transaction))["entries"])
 
+    def freed_pages(self) -> tuple[int, int, int]:
+        """The number of pages that hold no entries, up to the last used one, the bytes of a page, and the number of the last one."""
+        with self._lock_rw.writing():
+            if self._lmdb is None:
+                raise NotReady(f"the online store at {self.path} was closed during the operation")
+            tree, last = self._lmdb.stat(), int(self._lmdb.info()["last_pgno"])
+            used = 2 + int(tree["branch_pages"]) + int(tree["leaf_pages"]) + int(tree["overflow_pages"])
+            return max(0, last + 1 - used), int(tree["psize"]), last
+
     def used_bytes(self) -> int:
         """The bytes of the file up to its last used page; the file itself is larger."""
         assert self._lmdb is not None

@@ -13,7 +13,7 @@ from featurestore import private
 from featurestore.errors import RequestError
 from featurestore.online.edition import BufferedEdition, TableChange
 from featurestore.online.header import readable_header
-from featurestore.online.lmdb import transactions
+from featurestore.online.lmdb import overwriting, transactions
 from featurestore.online.lmdb.environments import ENVIRONMENTS, Environments
 from featurestore.online.lmdb.fill_lock import FillLock
 from featurestore.online.rows import Shape
@@ -123,6 +123,11 @@ class LmdbStore:
     def filling(self) -> bytes | None:
         """See OnlineStore.filling."""
         return self._fill_lock.content()
+
+    def overwrite_freed(self) -> list[str]:
+        """See OnlineStore.overwrite_freed."""
+        self._check_writable()
+        return overwriting.overwrite_freed(self._environment)
 
     def generation(self) -> int:
         """See OnlineStore.generation."""

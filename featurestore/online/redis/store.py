@@ -138,6 +138,10 @@ class RedisStore:
             claim, progress = self._commands.mget(self._names.key(b"f"), self._names.key(b"f", "progress"))
         return None if claim is None else progress or b""
 
+    def overwrite_freed(self) -> list[str]:
+        """See OnlineStore.overwrite_freed."""
+        return ["online store: files that Redis writes (RDB, AOF, replicas, backups) have deleted rows until Redis writes them again"]
+
     def generation(self) -> int:
         """See OnlineStore.generation."""
         with self._client.errors():

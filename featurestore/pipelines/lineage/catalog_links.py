@@ -25,15 +25,19 @@ def training_set_link(runtime: Runtime, id: str, digest: str, deep: bool) -> Lin
     try:
         stored = get_training_set(runtime, id)
         facts |= {name: stored.manifest[name] for name in ("created_at", "rows", "label", "known", "spine", "service")}
-        if stored.digest != digest:
+        erased = [f"erasure {erasure['number']}" for erasure in stored.manifest.get("erasures", ())]
+        if erased:
+            facts |= {"digest": stored.digest, "digest_before": digest}
+        minus = f", minus {', '.join(erased)}" if erased else ""
+        if not stored.had_digest(digest):
             problems.append(f"its digest is {stored.digest}, but the stamp has {digest}")
         elif deep:
             rebuild_training_set(runtime, id)
-            verified.append("computed again from its pinned snapshots, it has the digest of the stamp")
-        elif (stored_digest := _digest_of(stored)) != digest:
+            verified.append(f"computed again from its pinned snapshots, it has the digest of the stamp{minus}")
+        elif (stored_digest := _digest_of(stored)) != stored.digest:
             problems.append(f"the digest of its stored rows is {stored_digest}, but the stamp has {digest}")
         else:
-            verified.append("its stored rows have the digest of the stamp")
+            verified.append(f"its stored rows have the digest of the stamp{minus}")
     except FeatureStoreError as error:
         problems.append(error.message)
     return Link("training set", id, facts, tuple(verified), tuple(problems))

@@ -64,6 +64,10 @@ class TrainingSet:
         """SHA-256 of the content, as 64 hexadecimal digits."""
         return str(self.manifest["digest"])
 
+    def had_digest(self, digest: str) -> bool:
+        """Whether this is its digest, or was before rows were erased from it."""
+        return digest in (self.digest, *(erasure["digest"] for erasure in self.manifest.get("erasures", ())))
+
     @property
     def snapshots(self) -> dict[str, int | None]:
         """The pinned snapshot of each feature table; None for a table without rows."""

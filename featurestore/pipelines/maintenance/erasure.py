@@ -1,0 +1,208 @@
+"""Erase the rows of an entity's key from everything that the store keeps: every snapshot, training sets, predictions, the online store."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore.lakehouse import history_rewrite, maintenance, scans, tables, tags
+from featurestore.lakehouse.history_rewrite import Matches, RewrittenHistory
+from featurestore.lakehouse.table import Table
+from featurestore.pipelines.maintenance import erasure_places
+from featurestore.pipelines.maintenance.erasure_places import Subject
+from featurestore.pipelines.maintenance.erasure_result import ErasedTable, ErasedTrainingSet, Erasure
+from featurestore.pipelines.maintenance.maintain import GRACE
+from featurestore.pipelines.materialization.checkpoint import checkpoint_files, load_checkpoint
+from featurestore.pipelines.materialization.edition import publish_views
+from featurestore.pipelines.training_sets.digest import Digest
+from featurestore.pipelines.training_sets.feature_statistics import statistics_table
+from featurestore.pipelines.training_sets.splits import PART
+from featurestore.pipelines.training_sets.stored_rows import StoredRows
+from featurestore.pipelines.training_sets.training_set import MANIFEST, TAG, manifest_json
+from featurestore.records.erasure_log import BEGUN, ErasureLog, digest_of_key, read_erasures
+from featurestore.records.recorded_models import recorded_models
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
+from featurestore.values.humanize import format_plural
+
+SPOOL = "predictions/spool.db"
+"""The file of predictions that wait to be logged, in the home folder."""
+
+
+def erase(runtime: Runtime, entity: str, key: Any, by: str | None, dry_run: bool = False) -> Erasure:
+    """Erase a key. In a dry run only search for it.
+
+    Files are rewritten without its rows, and the old ones deleted at once; snapshots, tags and ids stay. A call that was interrupted is
+    finished by the same call. Raises: NotFound; RequestError; Conflict for a table that cannot be rewritten, with nothing changed in it.
+    """
+    subject = erasure_places.find_subject(runtime, entity, key)
+    digest = digest_of_key(entity, subject.values)
+    if dry_run:
+        return _result(None, subject, digest, by, _Search(runtime, subject, None).run())
+    log = ErasureLog(runtime)
+    begun = log.begin(entity, digest, by, times.moment(times.now()))
+    certificate = _Search(runtime, subject, begun.number).run()
+    log.finish(begun, certificate, times.moment(times.now()))
+    return _result(begun.number, subject, digest, begun.by, certificate)
+
+
+def list_erasures(runtime: Runtime) -> list[Erasure]:
+    """The certificates of all erasures, newest first; one that is not `finished` was interrupted."""
+    return [
+        Erasure.of_certificate(row.number, row.entity, row.key_digest, row.at, row.by, row.certificate, finished=row.state != BEGUN)
+        for row in read_erasures(runtime)
+    ]
+
+
+def _result(number: int | None, subject: Subject, digest: str, by: str | None, certificate: Mapping[str, Any]) -> Erasure:
+    at = times.moment(times.now())
+    return Erasure.of_certificate(number, subject.entity, digest, at, by, certificate, finished=number is not None)
+
+
+class _Search:
+    """One pass over all places of a key, which erases it from them, or with `number` None only counts."""
+
+    def __init__(self, runtime: Runtime, subject: Subject, number: int | None) -> None:
+        self._runtime, self._subject, self._number = runtime, subject, number
+        self._tables: list[ErasedTable] = []
+        self._sets: list[ErasedTrainingSet] = []
+        self._remaining: list[str] = []
+
+    def run(self) -> dict[str, Any]:
+        """The certificate, JSON-ready."""
+        # Training sets before the features that they were made from: then they can be rebuilt at any time, also after an interruption.
+        for name, matches in erasure_places.training_set_tables(self._runtime, self._subject).items():
+            self._rewrite_training_sets(name, matches)
+        for name, matches in erasure_places.feature_tables(self._runtime, self._subject):
+            self._rewrite(name, matches)
+        for name, matches in erasure_places.inference_tables(self._runtime, self._subject).items():
+            self._rewrite(name, matches)
+        if self._sets and tables.find(self._runtime.catalog, statistics_table(self._runtime)) is not None:
+            self._rewrite(statistics_table(self._runtime), Matches([{"training_set": erased.id} for erased in self._sets]))
+        online = list(self._erase_online())
+        self._look_elsewhere()
+        return {
+            "tables": [table.to_dict() for table in self._tables],
+            "training_sets": [erased.to_dict() for erased in self._sets],
+            "online": online,
+            "remaining": self._remaining,
+        }
+
+    def _rewrite(self, name: str, matches: Matches, summaries: history_rewrite.Summaries | None = None) -> RewrittenHistory:
+        table = tables.find(self._runtime.catalog, name)
+        if table is None:
+            return RewrittenHistory()
+        if self._number is None:
+            found = history_rewrite.find_in_history(table, matches)
+        else:
+            found = history_rewrite.rewrite_history(table, matches, summaries or (lambda _, before: before))
+            self._remove_orphans(table, matches)
+        if found.rows:
+            self._tables.append(ErasedTable(name, found.rows, found.files, len(found.snapshots)))
+        return found
+
+    def _remove_orphans(self, table: Table, matches: Matches) -> None:
+        """Remove files that no snapshot reaches, as far as they are old enough not to be of a write that is in progress."""
+        maintenance.remove_orphan_files(table, datetime.now(UTC) - GRACE, pending_files=checkpoint_files)
+        if load_checkpoint(table) is not None:
+            self._remaining.append(f"{table.name}: an unfinished backfill; finish it with featurestore materialize, and erase again")
+        if young := history_rewrite.count_unreached(table, matches):
+            files = format_plural(young, "file")
+            self._remaining.append(f"{table.name}: {files} of writes that are in progress, or were interrupted; erase again in a day")
+
+    def _rewrite_training_sets(self, name: str, matches: Matches) -> None:
+        table = tables.load(self._runtime.catalog, name)
+        tagged = {snapshot: tag.removeprefix(TAG) for tag, snapshot in tags.tags(table).items() if tag.startswith(TAG)}
+        manifests: dict[int, dict[str, Any]] = {}
+        affected = history_rewrite.find_in_history(table, matches).snapshots
+        models = recorded_models(self._runtime) if affected else []
+        for snapshot in affected:
+            if snapshot not in tagged:
+                continue
+            before = json.loads(tables.summary(table, snapshot)[MANIFEST])
+            after = _manifest_without(StoredRows(self._runtime, table, snapshot, _names(before)), before, matches, self._number)
+            manifests[snapshot] = after
+            trained = tuple(model.label for model in models if before["id"] in model.training_sets)
+            digest = None if self._number is None else after["digest"]
+            self._sets.append(ErasedTrainingSet(before["id"], before["rows"] - after["rows"], before["digest"], digest, trained))
+
+        def summaries(snapshot: int, before: Mapping[str, str]) -> Mapping[str, str]:
+            return {**before, MANIFEST: manifest_json(manifests[snapshot])} if snapshot in manifests else before
+
+        self._rewrite(name, matches, summaries)
+        for snapshot, id in tagged.items():
+            # Those that a call of this erasure has rewritten that was interrupted.
+            manifest = json.loads(tables.summary(table, snapshot)[MANIFEST])
+            entries = [entry for entry in manifest.get("erasures", ()) if entry["number"] == self._number and snapshot not in manifests]
+            for entry in entries:
+                trained = tuple(model.label for model in recorded_models(self._runtime) if id in model.training_sets)
+                self._sets.append(ErasedTrainingSet(id, entry["rows"], entry["digest"], manifest["digest"], trained))
+
+    def _erase_online(self) -> Iterator[str]:
+        """Publish the feature tables of the key again, in whole, so that no deleted row is left between others; their names."""
+        published = [row for row in self._subject.views if self._runtime.online.cursor(row.table) is not None]
+        yield from (row.table for row in published)
+        if self._number is not None and published:
+            publish_views(self._runtime, published, full=True)
+            self._remaining += self._runtime.online.overwrite_freed()
+
+    def _look_elsewhere(self) -> None:
+        for place, rows in erasure_places.source_places(self._runtime, self._subject).items():
+            if rows is None:
+                self._remaining.append(f"{place}: source files, which were not searched; remove the rows there")
+                continue
+            table = tables.find(self._runtime.catalog, place)
+            if table is not None and (count := _count_rows(table, Matches(rows))):
+                self._remaining.append(
+                    f"{place}: {format_plural(count, 'row')} of a source table, which is not the store's; delete them there"
+                )
+        for spine in (self._runtime.settings.home_path() / "jobs").rglob("spine.arrow"):
+            self._remaining.append(f"{spine}: the spine of a training set that a server is to build; wait for it, and erase again")
+        if (self._runtime.settings.home_path() / SPOOL).exists():
+            self._remaining.append(
+                f"{SPOOL}: predictions that wait to be logged, or waited; stop the servers and delete the file when it is empty"
+            )
+
+
+def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(column["name"] for column in manifest["columns"])
+
+
+def _count_rows(table: Table, matches: Matches) -> int:
+    if table.snapshot_id is None:
+        return 0
+    reader = scans.read_snapshot(table, table.snapshot_id, columns=matches.columns)
+    return sum(matches.mask(batch).true_count for batch in reader)
+
+
+def _manifest_without(stored: StoredRows, manifest: Mapping[str, Any], matches: Matches, number: int | None) -> dict[str, Any]:
+    """The manifest of a training set when it has lost the matching rows: its digests and counts are those of the rows that are left."""
+    spine = [column["name"] for column in manifest["columns"] if column["role"] == "spine"]
+    split = manifest.get("split")
+    columns = [*stored.names, *([PART] if split else [])]
+    digest, spine_digest = Digest(stored.schema), Digest(pa.schema([stored.schema.field(name) for name in spine]))
+    nulls = dict.fromkeys(manifest["nulls"], 0)
+    rows, parts = 0, dict.fromkeys((split or {}).get("rows", {}), 0)
+    for batch in stored.read(columns=columns):
+        rest = batch.filter(pc.invert(matches.mask(batch)))
+        rows += rest.num_rows
+        digest.update(rest.select(list(stored.names)))
+        spine_digest.update(rest.select(spine))
+        for name in nulls:
+            nulls[name] += rest.column(name).null_count
+        for part in parts:
+            parts[part] += pc.sum(pc.equal(rest.column(PART), part)).as_py() or 0
+    entry = {"number": number, "digest": manifest["digest"], "rows": manifest["rows"] - rows}
+    return {
+        **manifest,
+        "rows": rows,
+        "nulls": nulls,
+        "digest": digest.table(),
+        "column_digests": digest.columns(),
+        "spine": {**manifest["spine"], "rows": rows, "digest": spine_digest.table()},
+        **({"split": {**split, "rows": parts, "unassigned": rows - sum(parts.values())}} if split else {}),
+        "erasures": [*manifest.get("erasures", ()), entry],
+    }
