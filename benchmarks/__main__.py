@@ -8,6 +8,7 @@ from rich.console import Console
 
 from benchmarks import (
     against_feast,
+    audit_log,
     join,
     large_join,
     long_spine,
@@ -49,6 +50,7 @@ BENCHMARKS = {
     "shadows": shadows.run,
     "verbs": verbs.run,
     "workers": workers.run,
+    "audit_log": audit_log.run,
     "feast": against_feast.run,
 }
 

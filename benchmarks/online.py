@@ -173,11 +173,12 @@ def _compare(
             connection.post(case.path, bodies[0])
             answer = connection.post(case.path, bodies[0])
         others = [stack.enter_context(running(rival.serve, *rival.arguments, core)) for rival in rivals_of(answer, bodies)]
-        costs = [[_cost(server, case, bodies) for server in (served, *others)] for _ in range(rounds + 1)]
+        costs = [[measure_cost(server, case, bodies) for server in (served, *others)] for _ in range(rounds + 1)]
     return costs[1:]
 
 
-def _cost(server: Running, case: Case, bodies: Sequence[bytes]) -> Cost:
+def measure_cost(server: Running, case: Case, bodies: Sequence[bytes]) -> Cost:
+    """The cost of CALLS requests."""
     # A new connection each time: the server closes one that is idle while the others have their turns.
     with closing(Connection(server.url)) as connection:
         waited, before = [], server.processor_seconds()

@@ -1,5 +1,6 @@
 """Create folders and files that only their owner can access, whatever the umask: a home folder has users' rows and logs."""
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -54,6 +55,20 @@ def write(path: Path, content: bytes) -> None:
     """Write a new file."""
     make_file(path)
     path.write_bytes(content)
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on a file for the block; yields False if another process has it. The file and its folder are created."""
+    make_folder(path.parent)
+    make_file(path)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 @contextmanager

@@ -130,6 +130,17 @@ class Settings(BaseSettings):
     prediction_log_seconds: float = Field(
         default=60, gt=0, description="longest time in seconds until a prediction is in its table, while the catalog responds"
     )
+    audit_log: Literal["off", "on", "fsync"] = Field(
+        default="off",
+        description="record every access and change: in a file that survives a killed process; or in one that is synced before each answer,"
+        " which also survives a power cut",
+    )
+    audit_log_seconds: float = Field(
+        default=60, gt=0, description="longest time in seconds until an entry of the audit log is in its table, while the catalog responds"
+    )
+    audit_log_limit: ByteSize = Field(
+        default="1GiB", description="size limit of the entries of the audit log that wait for their table; beyond it nothing is done"
+    )
     header_seconds: float = Field(default=10, gt=0, description="time limit in seconds for receiving the headers of a request")
     stall_seconds: float = Field(
         default=30, gt=0, description="longest pause in seconds while a request body is received or a response is sent"
@@ -168,6 +179,7 @@ class Settings(BaseSettings):
     training_sets_namespace: str = Field(default="training_sets", description="namespace of training sets")
     registry_namespace: str = Field(default="registry", description="namespace of definitions and model events")
     inference_namespace: str = Field(default="inference", description="namespace of inference logs")
+    audit_namespace: str = Field(default="system", description="namespace of the table `audit`, the audit log")
 
     def __init__(self, **values: Any) -> None:
         """`values` as in `featurestore.toml`: texts are converted to secrets, paths and numbers."""
@@ -286,6 +298,10 @@ class Settings(BaseSettings):
     def spool_bytes(self) -> int:
         """The limit of the predictions that wait to be logged in bytes."""
         return byte_sizes.parse(self.prediction_spool_limit)
+
+    def audit_log_bytes(self) -> int:
+        """The limit of the entries of the audit log that wait, in bytes."""
+        return byte_sizes.parse(self.audit_log_limit)
 
     def body_bytes(self) -> int:
         """The limit of the body of a request in bytes."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from featurestore.access.grant_results import GrantInfo
     from featurestore.access.key_results import ApiKey, CreatedKey
+    from featurestore.audit_log.results import AuditEntry, AuditVerification, ChainHead
     from featurestore.dsl.csv_format import Csv
     from featurestore.dsl.lookup import FeatureLookup
     from featurestore.pipelines.lineage.audit_result import Audit
@@ -251,6 +252,22 @@ class Store(Protocol):
 
     def audit(self, uri: str, deep: bool = False) -> Audit:
         """The chain behind a model, with every link verified."""
+
+    def audit_log(
+        self,
+        principal: str | None = None,
+        since: datetime | str | None = None,
+        action: str | None = None,
+        entity: Mapping[str, Any] | None = None,
+        limit: int = 100,
+    ) -> list[AuditEntry]:
+        """The newest entries of the audit log that match."""
+
+    def audit_log_heads(self) -> list[ChainHead]:
+        """The last entry of each chain of the audit log."""
+
+    def verify_audit_log(self, heads: Iterable[ChainHead | Mapping[str, Any]] = ()) -> AuditVerification:
+        """Verify every hash of the audit log."""
 
     def create_key(
         self, name: str, groups: str | Sequence[str] = (), administrator: bool = False, expires: timedelta | str = "90d"

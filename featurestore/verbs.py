@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from featurestore.access.keys import list_keys as list_keys
     from featurestore.access.keys import revoke_key as revoke_key
     from featurestore.access.rights import OPERATOR as OPERATOR
+    from featurestore.audit_log.reading import read_all_heads as read_all_heads
+    from featurestore.audit_log.reading import read_entries as read_entries
+    from featurestore.audit_log.verify import heads_of_documents as heads_of_documents
+    from featurestore.audit_log.verify import verify_audit_log as verify_audit_log
     from featurestore.dsl.loader import load_definitions as load_definitions
     from featurestore.joins.pinned import join_pinned as join_pinned
     from featurestore.pipelines.feature_lookups.lookup_service import LookupArguments as LookupArguments
@@ -79,6 +83,7 @@ _HOMES = {
     "get_training_set": "pipelines.training_sets.build",
     "find_traffic": "pipelines.lineage.traffic",
     "fill_lost": "pipelines.materialization.filling",
+    "heads_of_documents": "audit_log.verify",
     "join_pinned": "joins.pinned",
     "list_grants": "access.granting",
     "list_keys": "access.keys",
@@ -94,6 +99,8 @@ _HOMES = {
     "make_plan": "pipelines.planning.plan",
     "prepare_training_set": "pipelines.training_sets.prepared",
     "publish_views": "pipelines.materialization.edition",
+    "read_all_heads": "audit_log.reading",
+    "read_entries": "audit_log.reading",
     "read_spine": "pipelines.training_sets.prepared",
     "rebuild_training_set": "pipelines.training_sets.rebuild",
     "remove_service": "pipelines.maintenance.removal",
@@ -107,6 +114,7 @@ _HOMES = {
     "report_rows_written": "pipelines.training_sets.progress",
     "table_history": "pipelines.lineage.history",
     "tag_tables": "pipelines.maintenance.tagging",
+    "verify_audit_log": "audit_log.verify",
     "write_table": "pipelines.written.write",
 }
 

@@ -50,6 +50,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "compare-traffic": ("featurestore.cli.compare_traffic", "Compare the aliases that receive a model's traffic."),
         "replay": ("featurestore.cli.replay", "Compute a logged prediction again, and compare."),
         "audit": ("featurestore.cli.audit", "Verify the chain behind a model."),
+        "audit-log": ("featurestore.cli.audit_log", "Show or verify who did what."),
         "grant": ("featurestore.cli.grant", "Grant a privilege on an object."),
         "revoke": ("featurestore.cli.grant", "Revoke a privilege on an object."),
         "key": ("featurestore.cli.key", "Create, list or revoke API keys."),

@@ -47,6 +47,12 @@ class Calls:
         with reading_answer(self._url):
             return _decode_all(result_type, answer)
 
+    def read_results(self, result_type: type[ResultT], request: Request) -> Exchange[list[ResultT]]:
+        """A listing."""
+        answer = yield request
+        with reading_answer(self._url):
+            return _decode_all(result_type, answer)
+
     def delete(self, result_type: type[ResultT], path: str, dry_run: bool) -> Exchange[ResultT]:
         """The result of a removal."""
         return self.read_result(result_type, delete(path, dry_run=dry_run))

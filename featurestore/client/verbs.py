@@ -9,6 +9,7 @@ from featurestore.client import decoding, json_rows, scoring, spines
 from featurestore.client.access import AccessVerbs
 from featurestore.client.answers import reading_answer
 from featurestore.client.arguments import path_part, seconds_text, time_text
+from featurestore.client.audit_log import AuditLogVerbs
 from featurestore.client.decoding import check_object
 from featurestore.client.governance import Governance
 from featurestore.client.steps import Exchange, Request, Work, delete, post
@@ -53,7 +54,7 @@ ARROW_ENTITIES = 200
 """From so many entities on, Arrow is faster to read, and the server does not answer JSON from stored bytes any more."""
 
 
-class ServerVerbs(TableVerbs, Governance, AccessVerbs):
+class ServerVerbs(TableVerbs, Governance, AccessVerbs, AuditLogVerbs):
     """The methods of a server, for threads and asyncio alike. `FeatureStore` documents those that a local store has, too."""
 
     def plan(self, definitions: Any) -> Exchange[Plan]:

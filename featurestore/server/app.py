@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from featurestore import verbs
 from featurestore.access.grant_book import GrantBook
+from featurestore.audit_log.log import AuditLog
 from featurestore.masking import logger_of
 from featurestore.models.prediction_log.log import PredictionLog
 from featurestore.online.factory import open_async_reader
@@ -25,6 +26,9 @@ from featurestore.server.access.key_routes import KeyRoutes
 from featurestore.server.access.middleware import AccessMiddleware
 from featurestore.server.access.worker_access import WorkerAccessMiddleware
 from featurestore.server.admission import Admission, AdmissionMiddleware
+from featurestore.server.audit_log.middleware import AuditMiddleware
+from featurestore.server.audit_log.routes import AuditLogRoutes
+from featurestore.server.audit_log.watch import AuditWatch
 from featurestore.server.bounds import Lookups, Pool
 from featurestore.server.compression import CompressionMiddleware
 from featurestore.server.content_types import ContentTypeMiddleware
@@ -35,7 +39,7 @@ from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
 from featurestore.server.fast_path import FastPath
 from featurestore.server.governance import Governance
-from featurestore.server.health import OPEN_PATHS, UNLIMITED_PATHS, Health
+from featurestore.server.health import OPEN_PATHS, UNLIMITED_PATHS, UNRECORDED_PATHS, Health
 from featurestore.server.job_routes import job_routes
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
@@ -116,11 +120,12 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
     prediction_path = FastPath(settings, admission, authenticator, load)
     # Lookups are quick: a server that works on many other requests answers them all the same.
     lookup_path = FastPath(settings, admission, authenticator, Load(settings.concurrent_requests))
+    audit_log = AuditLog(settings)
 
-    def front(app: ASGIApp) -> ASGIApp:
-        return ErrorMiddleware(
-            FastLookups(FastPredictions(app, settings, predictor, metrics, prediction_path), store, metrics, lookup_path, reader)
-        )
+    def front(framework: ASGIApp) -> ASGIApp:
+        fast = FastLookups(FastPredictions(framework, settings, predictor, metrics, prediction_path), store, metrics, lookup_path, reader)
+        whole = ErrorMiddleware(fast)
+        return AuditMiddleware(whole, audit_log, UNRECORDED_PATHS, lambda: app.routes) if audit_log.enabled else whole
 
     app = Application(
         asks=lambda: authenticator.asks,
@@ -146,6 +151,7 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
         lifespan=_lifespan(
             store,
             authenticator,
+            AuditWatch(store, audit_log),
             OnlineWatch(store, jobs),
             large_bodies,
             workers,
@@ -185,6 +191,7 @@ def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
         *Erasures(store).routes(),
         *TrainingSets(store, jobs, uploads).routes(),
         *Governance(store).routes(),
+        *AuditLogRoutes(store).routes(),
         *job_routes(store, jobs),
     ]
 
@@ -200,6 +207,7 @@ def _send_to_workers(routes: Sequence[APIRoute], workers: Workers, settings: Set
 def _lifespan(
     store: FeatureStore,
     authenticator: Authenticator,
+    audit_watch: AuditWatch,
     online_watch: OnlineWatch,
     large_bodies: LargeBodies,
     workers: Workers,
@@ -218,6 +226,7 @@ def _lifespan(
             if error is not None:
                 logger.warning("%s: %s", component, error)
         await run_in_threadpool(authenticator.start)
+        await run_in_threadpool(audit_watch.start)
         warm_up.start()
         online_watch.start()
         prediction_log.start()
@@ -235,6 +244,7 @@ def _lifespan(
         await run_in_threadpool(webhooks.stop)
         await run_in_threadpool(predictor.close)
         await run_in_threadpool(prediction_log.stop)
+        await run_in_threadpool(audit_watch.stop)
         await run_in_threadpool(evaluations.close)
         await run_in_threadpool(large_bodies.close)
         if close_store:

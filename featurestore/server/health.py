@@ -22,6 +22,8 @@ LIVE, READY = "/v2/health/live", "/v2/health/ready"
 """The probes of the Open Inference Protocol."""
 OPEN_PATHS = ("/healthz", "/readyz", LIVE, READY, "/openapi.json", *docs.PATHS)
 """Paths that need no token: probes have none, and the description of the API is not secret."""
+UNRECORDED_PATHS = (*OPEN_PATHS, "/metrics")
+"""Paths that the audit log does not record: probes, metrics and the description of the API have nothing of anybody."""
 MODEL_SECONDS = 0.5
 """How long a probe waits for the first check of MLflow."""
 UNLIMITED_PATHS = ("/healthz", "/readyz", LIVE, READY, "/metrics")

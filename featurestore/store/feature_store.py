@@ -20,6 +20,7 @@ from featurestore.records.definitions import Applied
 from featurestore.records.live_versions import live_versions
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.store.access import AccessVerbs
+from featurestore.store.audit_log import AuditLogVerbs
 from featurestore.store.governance import Governance
 from featurestore.store.listings import Listings
 from featurestore.store.table_verbs import TableVerbs
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.training_set import TrainingSet
 
 
-class FeatureStore(Listings, Governance, AccessVerbs, TableVerbs):
+class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs):
     """A feature store over one Iceberg catalog and one online store.
 
     `home` is the folder of all default state; `settings` replaces all other configuration. Connections are opened on first use. The

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from featurestore.access.key_results import ApiKey, CreatedKey
     from featurestore.access.principal import Principal
     from featurestore.access.rights import Rights
+    from featurestore.audit_log.results import AuditEntry, AuditVerification, ChainHead
     from featurestore.dsl.csv_format import Csv
     from featurestore.dsl.lookup import FeatureLookup
     from featurestore.pipelines.lineage.audit_result import Audit
@@ -461,6 +462,28 @@ class PrincipalStore:
         """An administrator."""
         self._require_unlimited("explain_retention")
         return self._store.explain_retention()
+
+    def audit_log(
+        self,
+        principal: str | None = None,
+        since: datetime | str | None = None,
+        action: str | None = None,
+        entity: Mapping[str, Any] | None = None,
+        limit: int = 100,
+    ) -> list[AuditEntry]:
+        """An administrator."""
+        self._require_unlimited("audit_log")
+        return self._store.audit_log(principal, since, action, entity, limit)
+
+    def audit_log_heads(self) -> list[ChainHead]:
+        """An administrator."""
+        self._require_unlimited("audit_log_heads")
+        return self._store.audit_log_heads()
+
+    def verify_audit_log(self, heads: Iterable[ChainHead | Mapping[str, Any]] = ()) -> AuditVerification:
+        """An administrator."""
+        self._require_unlimited("verify_audit_log")
+        return self._store.verify_audit_log(heads)
 
     # who may use it
 

@@ -1,6 +1,5 @@
 """The prediction log of a server process: finished predictions are handed over, spooled before they are answered, and flushed later."""
 
-import fcntl
 import hashlib
 import json
 import sqlite3
@@ -249,16 +248,8 @@ def flushing(settings: Settings) -> Iterator[bool]:
     if settings.prediction_spool == "memory":
         yield True
         return
-    path = settings.home_path() / FOLDER / LOCK
-    private.make_folder(path.parent)
-    private.make_file(path)
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    with private.hold(settings.home_path() / FOLDER / LOCK) as alone:
+        yield alone
 
 
 def flush_file(store: FeatureStore) -> int:

@@ -50,12 +50,14 @@ def repair(runtime: Runtime, dry_run: bool = False) -> list[Repair]:
 def table_identifiers(runtime: Runtime) -> Iterator[str]:
     """Every table of the store: features, training sets, registry, logs."""
     settings = runtime.settings
-    for namespace in (
+    namespaces = (
         settings.features_namespace,
         settings.training_sets_namespace,
         settings.registry_namespace,
         settings.inference_namespace,
-    ):
+        settings.audit_namespace,
+    )
+    for namespace in dict.fromkeys(namespaces):
         yield from (f"{namespace}.{name}" for name in tables.list_tables(runtime.catalog, namespace))
 
 

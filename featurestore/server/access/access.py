@@ -30,6 +30,12 @@ def principal_of(scope: Scope) -> Principal:
     return rights_of(scope).principal
 
 
+def find_principal(scope: Scope) -> Principal | None:
+    """Who sends a request; None if that is not known, or the path needs no credentials."""
+    rights = _find(scope)
+    return None if rights is None else rights.principal
+
+
 def check_access(scope: Scope, needs: Needs, what: str) -> None:
     """Check that a request may do `what`, such as `POST /v1/apply`. Raises: Forbidden; NotReady if grants cannot be read."""
     if needs is Needs.NOTHING:

@@ -1,0 +1,142 @@
+"""A chain of the audit log, which one process at a time continues: it holds the lock of the chain for as long as it lives."""
+
+import errno
+import fcntl
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from featurestore import private
+from featurestore.audit_log.entry import NOTHING, Line, seal
+from featurestore.audit_log.folder import LOCK, Segment, last_line, list_segments, segment_path
+from featurestore.masking import logger_of
+
+logger = logger_of(__name__)
+
+SEGMENT_BYTES = 4 << 20
+"""Size from which the next entry begins another file. Files whose entries are in the table are removed."""
+
+
+class Chain:
+    """The chain that this process writes. May be used from several threads; `append` writes a line with one call of the system."""
+
+    def __init__(self, folder: Path, id: str, lock: int, head: Line | None, segment: Path) -> None:
+        """`lock` is the descriptor of the locked file; `head` the last entry; `segment` the file that is continued."""
+        self.id, self._folder, self._lock_file = id, folder, lock
+        self._number, self._hash = (0, NOTHING) if head is None else (head.entry.number, head.hash)
+        self._lock = threading.Lock()
+        self._file, self._size = _open_segment(segment)
+        self._torn = False
+        self._full: list[int] = []
+
+    def append(self, members: bytes) -> None:
+        """Write an entry, given by `encode`; it is in the file when this returns. Raises: OSError; then nothing was written."""
+        with self._lock:
+            number = self._number + 1
+            line, digest = seal(self.id, number, self._hash, time.time_ns() // 1000, members)
+            content = line + b"\n"
+            if self._size and self._size + len(content) > SEGMENT_BYTES:
+                self._begin_segment()
+            self._write(content)
+            self._size += len(content)
+            self._number, self._hash = number, digest
+
+    def sync(self) -> None:
+        """Wait until all that was appended is on the disk. Raises: OSError."""
+        with self._lock:
+            full, current = self._full, os.dup(self._file)
+            self._full = []
+        for descriptor in (*full, current):
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Let another process continue the chain."""
+        with self._lock:
+            for descriptor in (*self._full, self._file, self._lock_file):
+                os.close(descriptor)
+
+    def _write(self, content: bytes) -> None:
+        if self._torn:
+            os.ftruncate(self._file, self._size)
+        self._torn = True
+        if os.write(self._file, content) != len(content):
+            os.ftruncate(self._file, self._size)
+            self._torn = False
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._torn = False
+
+    def _begin_segment(self) -> None:
+        file, size = _open_segment(segment_path(self._folder, self.id, self._number + 1))
+        # Closed by the next `sync`; without one, the flush syncs what it reads.
+        self._full.append(self._file)
+        if len(self._full) > 1:
+            os.close(self._full.pop(0))
+        self._file, self._size, self._torn = file, size, False
+
+
+def open_chain(folder: Path) -> Chain:
+    """Continue a chain that no process writes, or else begin another. So there are as many chains as processes at the same time.
+
+    Raises: OSError.
+    """
+    private.make_folder(folder)
+    segments = list_segments(folder)
+    for path in sorted(folder.glob(f"*{LOCK}")):
+        id = path.name.removesuffix(LOCK)
+        if id in segments and (lock := _try_lock(path)) is not None:
+            # Listed again under the lock: the process before may have begun a segment.
+            chain = _continue(folder, id, lock, list_segments(folder).get(id, []))
+            if chain is not None:
+                return chain
+    id = uuid.uuid4().hex
+    new = _try_lock(folder / f"{id}{LOCK}")
+    if new is None:
+        raise OSError(errno.EBUSY, "a new chain is locked")
+    return Chain(folder, id, new, None, segment_path(folder, id, 1))
+
+
+def _continue(folder: Path, id: str, lock: int, segments: list[Segment]) -> Chain | None:
+    """The chain after its last entry; None if there is no such entry, or it is damaged: `verify` names the place then."""
+    try:
+        head = next((line for segment in reversed(segments) if (line := last_line(segment)) is not None), None)
+    except ValueError as error:
+        logger.error("the chain %s of the audit log is not continued: its last entry %s", id, error)
+        head = None
+    if head is None:
+        os.close(lock)
+        return None
+    _cut_torn_line(segments[-1].path)
+    return Chain(folder, id, lock, head, segments[-1].path)
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove what a killed process wrote of a line: it was never answered."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        logger.warning("the last line of %s is not whole; it was not answered, and is removed", path.name)
+        os.truncate(path, whole)
+
+
+def _try_lock(path: Path) -> int | None:
+    """The descriptor of the file with an exclusive lock; None if another process has it."""
+    private.make_file(path)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _open_segment(path: Path) -> tuple[int, int]:
+    """The descriptor of a segment to append to, and its size."""
+    private.make_file(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    return descriptor, os.fstat(descriptor).st_size

@@ -1,0 +1,97 @@
+"""An entry of the audit log, and its line: canonical JSON whose hash depends on all lines of the chain before it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+NOTHING = "0" * 64
+"""The hash before the first entry of a chain."""
+NOBODY = "nobody"
+"""The principal of requests whose credentials were missing or wrong."""
+_SEAL = b',"hash":"'
+_HASH, _END = 64, b'"}'
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Something that was done, or refused. The order of the fields is that of the JSON.
+
+    `number` counts the entries of the chain from 1, and `previous` is the hash of the entry before it. `time` is in microseconds since
+    the epoch. `key` is the id of an API key. `action` is the method and the route of a request, or a verb. `objects` are what it names,
+    such as `services/churn`. `scope` has the tables, snapshots and names that a request gives. `status` is the HTTP status; `error` the
+    type of an error, None if it was done. `entities` are keyed hashes of looked-up keys, `body` that of a whole request.
+    """
+
+    chain: str
+    number: int
+    previous: str
+    time: int
+    principal: str
+    action: str
+    key: str | None = None
+    objects: Sequence[str] = ()
+    scope: Mapping[str, Any] | None = None
+    status: int | None = None
+    error: str | None = None
+    request_id: str | None = None
+    entities: Sequence[str] = ()
+    body: str | None = None
+
+
+class Line(NamedTuple):
+    """An entry as it is stored: its bytes without the line feed, and its hash."""
+
+    entry: Entry
+    content: bytes
+    hash: str
+
+
+class Done(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an entry says: the fields of `Entry` without its place in a chain."""
+
+    principal: str
+    action: str
+    key: str | None = None
+    objects: Sequence[str] = ()
+    scope: Mapping[str, Any] | None = None
+    status: int | None = None
+    error: str | None = None
+    request_id: str | None = None
+    entities: Sequence[str] = ()
+    body: str | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Entry)
+
+
+def encode(done: Done) -> bytes:
+    """The members of the JSON of an entry that follow those of its place."""
+    return _ENCODER.encode(done)[1:-1]
+
+
+def seal(chain: str, number: int, previous: str, time: int, members: bytes) -> tuple[bytes, str]:
+    """The line of an entry, without the line feed, and its hash: the SHA-256 of the previous hash and of the JSON, whose last member it is
+    in the line. `members` are as `encode` returns them.
+    """
+    place = f'{previous}{{"chain":"{chain}","number":{number},"previous":"{previous}","time":{time},'
+    hashed = b"".join((place.encode(), members, b"}"))
+    digest = hashlib.sha256(hashed).hexdigest()
+    return b"".join((hashed[_HASH:-1], _SEAL, digest.encode(), _END)), digest
+
+
+def open_line(content: bytes) -> Line:
+    """The entry of a line. Raises: ValueError saying what is wrong with it."""
+    start = len(content) - len(_END) - _HASH - len(_SEAL)
+    if start < 0 or not content.endswith(_END) or content[start : start + len(_SEAL)] != _SEAL:
+        raise ValueError("is not an entry")
+    body = content[:start] + b"}"
+    digest = content[start + len(_SEAL) : -len(_END)].decode("latin-1")
+    try:
+        entry = _DECODER.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ValueError("is not an entry") from error
+    if hashlib.sha256(entry.previous.encode() + body).hexdigest() != digest:
+        raise ValueError("was edited: its hash is not that of its content")
+    return Line(entry, content, digest)
