@@ -129,9 +129,18 @@ def count_unreached(table: Table, matches: Matches) -> int:
     return found
 
 
-def _plan(table: Table, matches: Matches) -> _Plan:
+def check_rewritable(table: Table) -> None:
+    """Raises: Conflict if the history of a table cannot be rewritten: in a REST catalog, or where rows were deleted by delete files."""
     if not isinstance(table.iceberg.catalog, SqlCatalog):
         raise Conflict(f"the history of {table.name} cannot be rewritten: only a catalog in a database allows that", table=table.name)
+    manifests = (manifest for snapshot in table.iceberg.snapshots() for manifest in snapshot.manifests(table.iceberg.io))
+    if any(manifest.content != ManifestContent.DATA for manifest in manifests):
+        message = f"{table.name} has delete files; compact it with the program that wrote them, and expire the snapshots that have them"
+        raise Conflict(message, table=table.name)
+
+
+def _plan(table: Table, matches: Matches) -> _Plan:
+    check_rewritable(table)
     io, plan = table.iceberg.io, _Plan()
     searched: dict[str, int] = {}
     manifests: dict[str, bool] = {}
@@ -140,8 +149,6 @@ def _plan(table: Table, matches: Matches) -> _Plan:
         for manifest in snapshot.manifests(io):
             path = manifest.manifest_path
             if path not in manifests:
-                if manifest.content != ManifestContent.DATA:
-                    raise Conflict(f"{table.name} has delete files; compact it first", table=table.name)
                 entries = manifest.fetch_manifest_entry(io, discard_deleted=False)
                 for entry in entries:
                     file = entry.data_file

@@ -36,7 +36,7 @@ def erase(runtime: Runtime, entity: str, key: Any, by: str | None, dry_run: bool
     """Erase a key. In a dry run only search for it.
 
     Files are rewritten without its rows, and the old ones deleted at once; snapshots, tags and ids stay. A call that was interrupted is
-    finished by the same call. Raises: NotFound; RequestError; Conflict for a table that cannot be rewritten, with nothing changed in it.
+    finished by the same call. Raises: NotFound; RequestError; Conflict for a table that cannot be rewritten, before anything is changed.
     """
     subject = erasure_places.find_subject(runtime, entity, key)
     digest = digest_of_key(entity, subject.values)
@@ -73,6 +73,10 @@ class _Search:
 
     def run(self) -> dict[str, Any]:
         """The certificate, JSON-ready."""
+        for name in self._places():
+            # Before anything is changed.
+            if (table := tables.find(self._runtime.catalog, name)) is not None:
+                history_rewrite.check_rewritable(table)
         # Training sets before the features that they were made from: then they can be rebuilt at any time, also after an interruption.
         for name, matches in erasure_places.training_set_tables(self._runtime, self._subject).items():
             self._rewrite_training_sets(name, matches)
@@ -90,6 +94,12 @@ class _Search:
             "online": online,
             "remaining": self._remaining,
         }
+
+    def _places(self) -> list[str]:
+        """The tables that may have the key."""
+        features = [name for name, _ in erasure_places.feature_tables(self._runtime, self._subject)]
+        others = (erasure_places.training_set_tables, erasure_places.inference_tables)
+        return [*features, *(name for find in others for name in find(self._runtime, self._subject))]
 
     def _rewrite(self, name: str, matches: Matches, summaries: history_rewrite.Summaries | None = None) -> RewrittenHistory:
         table = tables.find(self._runtime.catalog, name)

@@ -9,11 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.manifest import DataFileContent
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
-from featurestore.errors import NotFound, RequestError
+from featurestore.errors import Conflict, NotFound, RequestError
 from featurestore.lakehouse import history_rewrite, scans, tables
+from featurestore.lakehouse.table import Table
 from featurestore.pipelines.maintenance import erasure, maintain
+from tests.lakehouse.deletes import delete_rows
 from tests.worlds import STAMP, Template, load_source
 
 CANARY = "CANARY-7f3a"
@@ -181,6 +184,18 @@ def test_a_composite_key(store: FeatureStore) -> None:
     stored = store.catalog.load_table("features.pairs_v1").scan().to_arrow()
     left = stored.filter(pc.equal(stored["customer"], CANARY))
     assert set(left["shop"].to_pylist()) == {0, 2}
+
+
+def test_a_table_that_cannot_be_rewritten_is_refused_before_anything_changes(store: FeatureStore) -> None:
+    delete_rows(Table(store.catalog.load_table("training_sets.two")), DataFileContent.POSITION_DELETES, [0])
+    before = contents_of(store)
+    with pytest.raises(Conflict, match=r"training_sets\.two has delete files; compact it"):
+        store.erase("customer", CANARY)
+    assert contents_of(store) == before
+
+
+def contents_of(store: FeatureStore) -> dict[str, str]:
+    return {name: store.catalog.load_table(name).metadata_location for name in (*FEATURES, *SETS)}
 
 
 def test_what_is_no_key_is_named(store: FeatureStore) -> None:
