@@ -25,7 +25,7 @@ def options(command: click.Command) -> set[str]:
 
 
 def test_every_command_and_option_is_described() -> None:
-    page = "".join((ROOT / "docs" / name).read_text() for name in ("cli.md", "cli-models.md"))
+    page = "".join((ROOT / "docs" / name).read_text() for name in ("cli.md", "cli-models.md", "cli-governance.md"))
     parts = re.split(r"^### `featurestore ([a-z-]+).*`$", page, flags=re.MULTILINE)[1:]
     described = {
         name: {option for row in re.findall(r"^\| (`--[^|]*)", text, flags=re.MULTILINE) for option in re.findall(r"`(--[a-z-]+)", row)}
