@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from featurestore.access.keys import list_keys as list_keys
     from featurestore.access.keys import revoke_key as revoke_key
     from featurestore.access.rights import OPERATOR as OPERATOR
+    from featurestore.audit_log.flush import flush_audit_log as flush_audit_log
     from featurestore.audit_log.reading import read_all_heads as read_all_heads
     from featurestore.audit_log.reading import read_entries as read_entries
     from featurestore.audit_log.verify import heads_of_documents as heads_of_documents
@@ -82,6 +83,7 @@ _HOMES = {
     "find_training_set": "pipelines.training_sets.build",
     "get_training_set": "pipelines.training_sets.build",
     "find_traffic": "pipelines.lineage.traffic",
+    "flush_audit_log": "audit_log.flush",
     "fill_lost": "pipelines.materialization.filling",
     "heads_of_documents": "audit_log.verify",
     "join_pinned": "joins.pinned",

@@ -28,6 +28,11 @@ SNAPSHOT_AGE = timedelta(hours=1)
 """Readers may use a snapshot of this age."""
 
 
+def flush_audit_log(runtime: Runtime) -> int:
+    """Write the entries that are only in files to the table, as a server does by itself; the number of rows. Raises: as `flush`."""
+    return Flusher(runtime).flush()
+
+
 class Flusher:
     """Flushes the files of a home folder; one process at a time does. A chain whose files do not follow from the table is left alone."""
 

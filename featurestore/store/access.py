@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from featurestore import verbs
 from featurestore.records import authors
 from featurestore.store.connections import Connections
+from featurestore.store.recorded import recorded
 
 if TYPE_CHECKING:
     from featurestore.access.grant_results import GrantInfo
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 class AccessVerbs(Connections):
     """API keys and grants. A store in this process is its operator: whoever has its files and its settings has its data."""
 
+    @recorded
     def create_key(
         self, name: str, groups: str | Sequence[str] = (), administrator: bool = False, expires: timedelta | str = "90d"
     ) -> CreatedKey:
@@ -32,6 +34,7 @@ class AccessVerbs(Connections):
         """
         return verbs.create_key(self._runtime, name, groups, administrator, expires, authors.author() or None)
 
+    @recorded
     def grant(self, privilege: str, on: str, to: str) -> GrantInfo:
         """Grant a privilege: `store.grant("READ", "VIEW customer_orders", "GROUP analysts")`.
 
@@ -41,6 +44,7 @@ class AccessVerbs(Connections):
         """
         return self._change_grant(privilege, on, to, None, revoke=False)
 
+    @recorded
     def revoke(self, privilege: str, on: str, to: str) -> GrantInfo:
         """Revoke a grant, which is returned. All servers follow within a second. Raises: NotFound if it is not in force."""
         return self._change_grant(privilege, on, to, None, revoke=True)
@@ -71,6 +75,7 @@ class AccessVerbs(Connections):
         """All API keys that were ever created, the newest first, with their states and the hour of their last use."""
         return verbs.list_keys(self._runtime)
 
+    @recorded
     def revoke_key(self, id: str) -> ApiKey:
         """Revoke an API key: all servers refuse it within a second. Raises: NotFound with the nearest ids."""
         return verbs.revoke_key(self._runtime, id, authors.author() or None)

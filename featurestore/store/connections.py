@@ -18,6 +18,7 @@ from featurestore.settings import Settings, load_settings
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
+    from featurestore.audit_log.log import AuditLog
     from featurestore.models.registry.registry_look import RegistryLook
 
 
@@ -29,6 +30,9 @@ class Connections:
             raise RequestError("give FeatureStore either home= or settings=, not both; Settings includes a home")
         self.settings = settings if settings is not None else load_settings(home=home)
         self._runtime = Runtime(self.settings, look=self._look_at_models)
+        self._audit_log: AuditLog | None = None if self.settings.audit_log == "off" else _open_audit_log(self.settings)
+        # Who is recorded; empty: the user of this process.
+        self._acting = ""
         self._registry_look: RegistryLook | None = None
         self._online_tables = OnlineTables(self._runtime)
         self._services = Services(self._runtime, self._online_tables)
@@ -47,6 +51,8 @@ class Connections:
     def close(self) -> None:
         """Close all connections. A closed store reopens them when it is used again."""
         self._runtime.close()
+        if self._audit_log is not None:
+            self._audit_log.close()
         self._runtime = Runtime(self.settings, look=self._look_at_models)
         self._registry_look = None
         self._online_tables = OnlineTables(self._runtime)
@@ -67,3 +73,10 @@ class Connections:
             self._registry_look = open_look(self._runtime)
         if self._registry_look is not None:
             self._registry_look.look(brief, changed)
+
+
+def _open_audit_log(settings: Settings) -> AuditLog:
+    # Imported here: only stores with an audit log need it.
+    from featurestore.audit_log.log import AuditLog  # noqa: PLC0415
+
+    return AuditLog(settings)

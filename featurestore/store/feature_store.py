@@ -23,6 +23,7 @@ from featurestore.store.access import AccessVerbs
 from featurestore.store.audit_log import AuditLogVerbs
 from featurestore.store.governance import Governance
 from featurestore.store.listings import Listings
+from featurestore.store.recorded import recorded
 from featurestore.store.table_verbs import TableVerbs
 from featurestore.values import times
 from featurestore.values.arguments import (
@@ -71,6 +72,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         """
         return verbs.make_plan(self._runtime, verbs.load_definitions(definitions))
 
+    @recorded
     def apply(self, definitions: Any) -> Plan:
         """Apply a plan or definitions: register versions and create their empty tables, all or nothing.
 
@@ -80,6 +82,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         shown = isinstance(definitions, verbs.Plan)
         return verbs.apply_plan(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
 
+    @recorded
     def materialize(
         self,
         names: str | Sequence[str] | None = None,
@@ -108,6 +111,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
             raise error
         return done
 
+    @recorded
     def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
         """Publish the feature tables of views (default: all) to the online store, as the next `materialize` would, without computing
         anything. With `full`, all online rows of each table are replaced.
@@ -125,6 +129,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         """
         return verbs.compare_views(self._runtime, self._live_versions(names), check_sample(sample))
 
+    @recorded
     def remove_version(self, view: str, version: int, dry_run: bool = False) -> Removal:
         """Remove an older version of a view: its registry entry, its online rows, its table with all files.
 
@@ -132,14 +137,17 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         """
         return verbs.remove_version(self._runtime, view_name(view), check_version(version), check_flag(dry_run, "dry_run"))
 
+    @recorded
     def remove_view(self, view: str, dry_run: bool = False) -> Removal:
         """Remove a view with all its versions. Its version numbers are not reused. Raises: as `remove_version`."""
         return verbs.remove_view(self._runtime, view_name(view), check_flag(dry_run, "dry_run"))
 
+    @recorded
     def remove_service(self, service: str, dry_run: bool = False) -> Removal:
         """Remove a service with all its versions. Views and models trained with it are kept. Raises: NotFound."""
         return verbs.remove_service(self._runtime, service_name(service), check_flag(dry_run, "dry_run"))
 
+    @recorded
     def remove_training_set(self, id: str, dry_run: bool = False) -> TrainingSetRemoval:
         """Remove a training set that no model was trained on, with its rows and statistics. The snapshots that it pins expire like any
         other then.
@@ -149,6 +157,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         """
         return verbs.remove_training_set(self._runtime, check_name(id, "id"), check_flag(dry_run, "dry_run"))
 
+    @recorded
     def maintain(
         self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None
     ) -> list[TableMaintenance]:
@@ -159,8 +168,11 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
 
         Returns one result per table; in a dry run, what would be done.
         """
-        return verbs.maintain(self._runtime, older_than, check_flag(dry_run, "dry_run"), drop_superseded_after)
+        if not check_flag(dry_run, "dry_run"):
+            verbs.flush_audit_log(self._runtime)
+        return verbs.maintain(self._runtime, older_than, dry_run, drop_superseded_after)
 
+    @recorded
     def tag(self, name: str, tables: str | Sequence[str] | None = None, *, by: str | None = None) -> NamedVersion:
         """Pin the current snapshots of tables under a name: from then on `@name` stands for them wherever a snapshot is accepted, and each
         has an Iceberg tag of this name, so that it does not expire.
@@ -177,10 +189,12 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         """The named versions that `tag` made, newest first."""
         return verbs.list_versions(self._runtime)
 
+    @recorded
     def remove_tag(self, name: str) -> NamedVersion:
         """Remove a named version, so that its snapshots expire like any other; training sets made from it are kept. Raises: NotFound."""
         return verbs.remove_tag(self._runtime, check_name(name, "name"))
 
+    @recorded
     def erase(self, entity: str, key: Any, dry_run: bool = False, *, by: str | None = None) -> Erasure:
         """Erase the rows of an entity's key (a value, or a dict of its key columns) from every snapshot of the feature tables with these
         key columns, from training sets, logged predictions and their statistics, and from the online store.
@@ -199,6 +213,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         """The certificates of all erasures, newest first; one that is not `finished` was interrupted."""
         return verbs.list_erasures(self._runtime)
 
+    @recorded
     def repair(self, dry_run: bool = False) -> list[Repair]:
         """Roll every table with missing files back to its last complete snapshot; a dry run changes nothing.
 
@@ -206,6 +221,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         """
         return verbs.repair(self._runtime, check_flag(dry_run, "dry_run"))
 
+    @recorded
     def training_set(
         self,
         service: str,
@@ -255,10 +271,12 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         with training_set_reporter(progress) as report:
             return self.backend.build_training_set(self.backend.prepare_training_set(request), report)
 
+    @recorded
     def get_training_set(self, id: str) -> TrainingSet:
         """A stored training set. Raises: NotFound with the nearest ids."""
         return verbs.get_training_set(self._runtime, check_text(id, "id"))
 
+    @recorded
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """Compute a training set again from its pinned snapshots alone, and compare. A model URI stands for the model's training set.
 
@@ -274,6 +292,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         """
         return verbs.compare_training_sets(self._runtime, *(self.get_training_set(self._id(id, what)) for id, what in ((a, "a"), (b, "b"))))
 
+    @recorded
     def point_in_time(
         self,
         service: str | ServicePlan,
@@ -297,6 +316,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         with verbs.join_pinned(self._runtime, plan, rows, pinned, request.known) as joined:
             return pa.Table.from_batches(verbs.bounded_result(joined.batches), joined.schema)
 
+    @recorded
     def online_features(
         self, service: str | ServicePlan, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
     ) -> OnlineFeatures:
@@ -347,6 +367,8 @@ def confine(store: FeatureStore, endable: ExpressionEvaluator | None = None) -> 
     """
     confined = copy.copy(store)
     confined._runtime = store._runtime.for_requests(endable)
+    # Requests and jobs are recorded by those who answer them.
+    confined._audit_log = None
     return confined
 
 

@@ -10,6 +10,7 @@ from featurestore import verbs
 from featurestore.backend import is_model_uri
 from featurestore.records import authors
 from featurestore.store.connections import Connections
+from featurestore.store.recorded import recorded
 from featurestore.values import times
 from featurestore.values.arguments import check_flag, check_name, check_row
 
@@ -56,6 +57,7 @@ class Governance(Connections):
         """
         return verbs.find_traffic(self._runtime, check_name(name, "name"))
 
+    @recorded
     def set_traffic(
         self,
         name: str,

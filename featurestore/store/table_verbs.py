@@ -9,10 +9,12 @@ from featurestore import verbs
 from featurestore.progress import TrainingSetProgress, training_set_reporter
 from featurestore.records import describe
 from featurestore.records.runtime import Runtime
+from featurestore.store.recorded import recorded
 from featurestore.values.arguments import Known, check_text
 from featurestore.values.table_names import local_name
 
 if TYPE_CHECKING:
+    from featurestore.audit_log.log import AuditLog
     from featurestore.backend import Backend
     from featurestore.dsl.lookup import FeatureLookup
     from featurestore.pipelines.lineage.history import TableEvent
@@ -26,12 +28,15 @@ class TableVerbs:
     """A part of `FeatureStore`."""
 
     _runtime: Runtime
+    _audit_log: AuditLog | None
+    _acting: str
 
     @property
     def backend(self) -> Backend:
         """The stages of the methods; see `FeatureStore`."""
         raise NotImplementedError
 
+    @recorded
     def create_table(
         self,
         name: str,
@@ -53,6 +58,7 @@ class TableVerbs:
         verbs.create_table(self._runtime, verbs.TableRequest.of(name, keys, timestamp, schema, description, tags))
         return describe.view(self._runtime, name)
 
+    @recorded
     def write_table(self, name: str, frame: Any, mode: WriteMode = "merge", run_id: str | None = None) -> TableWrite:
         """Write rows to a table that `create_table` made, in one commit, and publish them online.
 
@@ -75,6 +81,7 @@ class TableVerbs:
         """
         return verbs.table_history(self._runtime, local_name(check_text(table, "table")))
 
+    @recorded
     def create_training_set(
         self,
         frame: Any,

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope
 
 from featurestore.audit_log.log import AuditLog
+from featurestore.audit_log.named import find_names, shorten
 from featurestore.server import fast_lookups
 from featurestore.server.models import routes as model_routes
 from featurestore.server.request_ids import HEADER, request_id_of
@@ -21,16 +22,6 @@ READ_BYTES = 64 << 10
 """Size up to which a body is read for what it names, and for its entities; of larger ones only the hash is recorded."""
 ENTITIES = 16
 """Entities of a lookup up to which each has a hash; those of larger lookups have the one of the body."""
-LONGEST, MOST = 200, 20
-"""Characters of a name, and names in a list, that are recorded."""
-LONGEST_SNAPSHOTS = 50
-NAMED = frozenset(
-    "a alias approver as_of b full groups id known label mode model name names on privilege service services shadow snapshot"
-    " table tables timestamp to version view views".split()
-)
-"""Fields of bodies and queries that have names of objects, and never values of rows."""
-SNAPSHOTS = ("snapshots", "at")
-"""Fields with the snapshots of tables."""
 _ONLINE = tuple(
     (template.partition("{")[0], template.partition("}")[2], f"POST {template}") for template in (fast_lookups.PATH, model_routes.PATH)
 )
@@ -93,7 +84,7 @@ def objects_of(action: str, parameters: Mapping[str, Any]) -> list[str]:
     """What the path names, as `services/churn`: each parameter after the part before it."""
     parts = action.split("/")
     return [
-        f"{before}/{_short(parameters[name])}"
+        f"{before}/{shorten(parameters[name])}"
         for before, part in pairwise(parts)
         if part.startswith("{") and (name := part[1:-1].partition(":")[0]) in parameters
     ]
@@ -101,7 +92,7 @@ def objects_of(action: str, parameters: Mapping[str, Any]) -> list[str]:
 
 def facts_of(log: AuditLog, scope: Scope, action: str, body: RequestBody | None) -> Iterator[tuple[str, Any]]:
     """The fields of the entry that come from the body and the query."""
-    named: dict[str, Any] = dict(_named(dict(parse_qsl(scope["query_string"].decode("latin-1"))))) if scope["query_string"] else {}
+    named: dict[str, Any] = dict(find_names(dict(parse_qsl(scope["query_string"].decode("latin-1"))))) if scope["query_string"] else {}
     if body is not None and body.size:
         content = body.content
         document = _parse(content)
@@ -114,7 +105,7 @@ def facts_of(log: AuditLog, scope: Scope, action: str, body: RequestBody | None)
         elif action == _ONLINE[1][2] or action.endswith(_INFER):
             yield "body", log.digest(body.hashed())
         else:
-            named |= _named(document)
+            named |= find_names(document)
             yield "body", log.digest(body.hashed())
     if named:
         yield "scope", named
@@ -132,7 +123,7 @@ def error_type(content: bytes) -> str | None:
     """The type of the error in a body; never its message, which may quote what was sent."""
     error = _parse(content).get("error")
     kind = error.get("type") if isinstance(error, dict) else None
-    return _short(kind) if isinstance(kind, str) else None
+    return shorten(kind) if isinstance(kind, str) else None
 
 
 def _parse(content: bytes | None) -> dict[str, Any]:
@@ -145,26 +136,5 @@ def _parse(content: bytes | None) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _named(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in document.items():
-        if name in NAMED and _is_plain(value):
-            yield name, _short(value) if isinstance(value, str) else value
-        elif name in NAMED and isinstance(value, list) and all(isinstance(item, str) for item in value):
-            yield name, [_short(item) for item in value[:MOST]]
-        elif name in SNAPSHOTS and isinstance(value, dict) and all(_is_plain(item) for item in value.values()):
-            yield name, {_short(table): _short(str(item)) for table, item in list(value.items())[:LONGEST_SNAPSHOTS]}
-        elif name == "spine" and isinstance(value, dict) and isinstance(value.get("table"), str):
-            yield name, _short(value["table"])
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**63)
-
-
 def _parameter(action: str) -> str:
     return action.partition("{")[2].partition("}")[0]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -20,6 +20,7 @@ from featurestore.errors import FeatureStoreError, Timeout
 from featurestore.masking import logger_of
 from featurestore.pipelines.training_sets.progress import FINISH
 from featurestore.server import hidden_paths, logs
+from featurestore.server.audit_log.jobs import JobRecords
 from featurestore.server.error_body import document, document_of
 from featurestore.server.jobs import memory
 from featurestore.server.jobs.handlers import HANDLERS, PartialResult
@@ -61,7 +62,13 @@ class JobRun:
             job = self._job = self._jobs.begin(id) if free else None
             if job is None:
                 return
-            result, error = self._execute(job)
+            claim = self._jobs.claim(id)
+            records = JobRecords(self._settings, job, None if claim is None else claim.principal.key, self._jobs.request(id))
+            result, error = self._execute(job, records)
+            try:
+                records.end(None if error is None else str(error["type"]))
+            except FeatureStoreError as failed:
+                result, error = None, document_of(failed)["error"]
             self._finishing = True
             shutil.rmtree(self._settings.spill_path(), ignore_errors=True)
             self._jobs.end(self._job or job, "done" if error is None else "failed", result, error)
@@ -81,7 +88,7 @@ class JobRun:
         self._job = replace(self._job, progress=progress)
         self._jobs.write(self._job)
 
-    def _execute(self, job: Job) -> tuple[Any, dict[str, Any] | None]:
+    def _execute(self, job: Job, records: JobRecords) -> tuple[Any, dict[str, Any] | None]:
         """Run the handler of a job. Returns its result (None if it has none) and its error (None if it succeeded)."""
         max_bytes = self._settings.job_memory()
         memory.limit_subprocess(max_bytes)
@@ -90,6 +97,7 @@ class JobRun:
             with time_limit(self._settings.job_seconds, _timeout_error(self._settings)), FeatureStore(settings=self._settings) as store:
                 if (claim := self._jobs.claim(job.id)) is not None:
                     check_standing(store.backend.runtime, claim)
+                records.begin()
                 outcome = HANDLERS[job.kind](confine(store), self._jobs.path(job.id), self._jobs.request(job.id), self.report)
             if not isinstance(outcome, PartialResult):
                 return outcome, None

@@ -1,0 +1,81 @@
+"""Record what is done with a store in this process in its audit log, where that is on. A server records requests itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from featurestore.records import authors
+
+if TYPE_CHECKING:
+    from featurestore.audit_log.log import AuditLog
+
+P = ParamSpec("P")
+T = TypeVar("T")
+StoreT = TypeVar("StoreT", bound="Audited")
+
+OPERATOR = "operator"
+"""The principal where the system does not say who runs this process."""
+ENTITIES = 16
+"""Entities up to which each has a keyed hash."""
+
+
+class Audited(Protocol):
+    """A store with its audit log, if it has one, and the name of who uses it; empty: the user of this process."""
+
+    _audit_log: AuditLog | None
+    _acting: str
+
+
+_inside: ContextVar[bool] = ContextVar("inside a recorded method", default=False)
+
+
+def recorded(verb: Callable[Concatenate[StoreT, P], T]) -> Callable[Concatenate[StoreT, P], T]:
+    """The method, of which each call has an entry when it ends: who, what it names, and the type of its error. One that cannot be recorded
+    raises OutOfResources or NotReady; where that is known before, nothing is done.
+    """
+    signature = inspect.signature(verb)
+
+    @wraps(verb)
+    def call(self: StoreT, /, *arguments: P.args, **named: P.kwargs) -> T:
+        log = self._audit_log
+        if log is None or _inside.get():
+            return verb(self, *arguments, **named)
+        log.check()
+        if log.refusal is not None:
+            raise log.refusal
+        token, error = _inside.set(True), None
+        try:
+            return verb(self, *arguments, **named)
+        except BaseException as failed:
+            error = type(failed).__name__
+            raise
+        finally:
+            _inside.reset(token)
+            _record(log, self._acting or authors.author() or OPERATOR, verb.__name__, _given(signature, self, arguments, named), error)
+
+    return call
+
+
+def _given(signature: inspect.Signature, store: object, arguments: Any, named: Any) -> Mapping[str, Any]:
+    """The arguments by name; none of a call with wrong ones, which fails."""
+    try:
+        return signature.bind(store, *arguments, **named).arguments
+    except TypeError:
+        return {}
+
+
+def _record(log: AuditLog, principal: str, verb: str, given: Mapping[str, Any], error: str | None) -> None:
+    # Imported here: only stores with an audit log need it.
+    from featurestore.audit_log.named import find_names  # noqa: PLC0415
+
+    entities = given.get("entities")
+    hashes: list[str] = []
+    if isinstance(entities, list) and len(entities) <= ENTITIES and all(isinstance(keys, dict) for keys in entities):
+        hashes = [log.digest_of_entity(keys) for keys in entities]
+    log.record(principal, verb, scope=dict(find_names(given)) or None, error=error, entities=hashes)
+    if log.waits_for_disk:
+        log.sync()
