@@ -8,6 +8,7 @@ from featurestore.audit_log.results import AuditEntry, AuditVerification, ChainH
 from featurestore.client.arguments import time_text
 from featurestore.client.calls import Calls
 from featurestore.client.steps import Exchange, get, post
+from featurestore.values.arguments import check_count, check_object, check_objects, check_text
 
 
 class AuditLogVerbs:
@@ -25,11 +26,11 @@ class AuditLogVerbs:
     ) -> Exchange[list[AuditEntry]]:
         """The newest entries of the audit log that match."""
         body = {
-            "principal": principal,
+            "principal": None if principal is None else check_text(principal, "principal"),
             "since": time_text(since, "since"),
-            "action": action,
-            "entity": None if entity is None else dict(entity),
-            "limit": limit,
+            "action": None if action is None else check_text(action, "action"),
+            "entity": None if entity is None else dict(check_object(entity, "entity")),
+            "limit": check_count(limit, "limit"),
         }
         return self._calls.read_results(AuditEntry, post("/v1/audit-log/queries", body, safe=True, unlimited=True))
 
@@ -39,5 +40,9 @@ class AuditLogVerbs:
 
     def verify_audit_log(self, heads: Iterable[ChainHead | Mapping[str, Any]] = ()) -> Exchange[AuditVerification]:
         """Verify every hash of the audit log."""
-        body = {"heads": [head.to_dict() if isinstance(head, ChainHead) else dict(head) for head in heads]}
+        body = {"heads": [_document(head) for head in check_objects(heads, "heads")]}
         return self._calls.read_result(AuditVerification, post("/v1/audit-log/verifications", body, safe=True, unlimited=True))
+
+
+def _document(head: ChainHead | Mapping[str, Any]) -> dict[str, Any]:
+    return head.to_dict() if isinstance(head, ChainHead) else dict(check_object(head, "heads"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from featurestore import verbs
 from featurestore.store.connections import Connections
+from featurestore.values.arguments import check_object, check_objects
 
 if TYPE_CHECKING:
     from featurestore.audit_log.results import AuditEntry, AuditVerification, ChainHead
@@ -29,7 +30,8 @@ class AuditLogVerbs(Connections):
         `action` is as entries have it, such as "POST /v1/apply". `entity` are the keys of an entity that was looked up online: the log has
         only keyed hashes of keys, so that one must know what to look for. Raises: RequestError; NotReady.
         """
-        return verbs.read_entries(self._runtime, principal, since, action, entity, limit)
+        keys = None if entity is None else check_object(entity, "entity")
+        return verbs.read_entries(self._runtime, principal, since, action, keys, limit)
 
     def audit_log_heads(self) -> list[ChainHead]:
         """The last entry of each chain of the audit log. Kept elsewhere, they prove what had been written: `verify_audit_log(heads)`."""
@@ -40,4 +42,4 @@ class AuditLogVerbs(Connections):
 
         Nothing is raised for what is wrong with the log. Raises: RequestError for other heads than `audit_log_heads` returns; NotReady.
         """
-        return verbs.verify_audit_log(self._runtime, verbs.heads_of_documents(heads))
+        return verbs.verify_audit_log(self._runtime, verbs.heads_of_documents(check_objects(heads, "heads")))

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from featurestore.backend import Backend
-from featurestore.errors import RequestError
+from featurestore.errors import RequestError, brief
 from featurestore.records.lost_tables import LostTables
 from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
@@ -28,6 +28,8 @@ class Connections:
     def __init__(self, home: str | Path | None = None, *, settings: Settings | None = None) -> None:
         if home is not None and settings is not None:
             raise RequestError("give FeatureStore either home= or settings=, not both; Settings includes a home")
+        if settings is not None and not isinstance(settings, Settings):
+            raise RequestError(f"settings={brief(settings)} is not a Settings object", field="settings")
         self.settings = settings if settings is not None else load_settings(home=home)
         self._runtime = Runtime(self.settings, look=self._look_at_models)
         self._audit_log: AuditLog | None = None if self.settings.audit_log == "off" else _open_audit_log(self.settings)

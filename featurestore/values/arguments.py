@@ -1,7 +1,7 @@
 """Check the arguments of the store's methods before anything is done."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias, cast
@@ -89,6 +89,27 @@ def check_age(value: Any, argument: str) -> timedelta:
         raise RequestError(f"{argument}={brief(value)} is not a timedelta, such as timedelta(days=7)", field=argument)
     if value < timedelta(0):
         raise RequestError(f"{argument} {value} is negative; give the minimum age of what to remove", field=argument)
+    return value
+
+
+def check_object(value: Any, argument: str) -> Mapping[str, Any]:
+    """Check that a value is an object: a mapping of text."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise RequestError(f"{argument}={brief(value)} is not an object of names and values", field=argument)
+    return value
+
+
+def check_objects(value: Any, argument: str) -> list[Any]:
+    """Check that a value is a list, or another iterable, but text."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise RequestError(f"{argument}={brief(value)} is not a list", field=argument)
+    return list(value)
+
+
+def check_count(value: Any, argument: str) -> int:
+    """Check that a value is a number of things, 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RequestError(f"{argument}={brief(value)} is not a number of 1 or more", field=argument)
     return value
 
 

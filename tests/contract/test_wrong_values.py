@@ -23,6 +23,7 @@ ROWS = {"service": "plain", "spine": shop.spine().slice(0, 2), "timestamp": "ask
 STOCK: dict[str, Any] = {"keys": "id", "timestamp": "at", "schema": {"id": "long", "at": "timestamp", "x": "int"}}
 GRID = {"start": "2026-01-01", "end": "2026-01-02", "every": "1d"}
 
+TOKEN = "of-an-administrator"
 ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "plan": {"definitions": shop.DEFINITIONS},
     "apply": {"definitions": shop.DEFINITIONS},
@@ -54,6 +55,15 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "erasures": {},
     "remove_training_set": {"id": "none-0"},
     "remove_tag": {"name": "none"},
+    "audit_log": {},
+    "verify_audit_log": {},
+    "as_principal": {"name": "ann"},
+    "create_key": {"name": "nightly"},
+    "revoke_key": {"id": "none"},
+    "keys": {},
+    "grant": {"privilege": "READ", "on": "VIEW customer_orders", "to": "GROUP analysts"},
+    "revoke": {"privilege": "READ", "on": "VIEW customer_orders", "to": "GROUP analysts"},
+    "grants": {},
     "explain_retention": {},
     "audit": {"uri": "models:/none/1"},
     "traffic": {"name": "none"},
@@ -73,9 +83,9 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
 
 KINDS = (
     "prediction|table|key column|timestamp column|view|service|training set|feature table|folder or file of definitions|"
-    "registered model|model|version|tag"
+    "registered model|model|version|tag|API key"
 )
-UNKNOWN = rf"is a table made by create_table|\bno ({KINDS}) ['\"]|(view|service)="
+UNKNOWN = rf"is a table made by create_table|has 2 live keys already|\bno ({KINDS}) ['\"]|(view|service)="
 
 
 def verbs_of(store_type: type[Verbs]) -> list[tuple[str, str]]:
@@ -87,14 +97,15 @@ def verbs_of(store_type: type[Verbs]) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
-    with shop.open_shop(tmp_path_factory.mktemp("shop")) as store:
+    # With the first API key, the server asks everybody for credentials.
+    with shop.open_shop(tmp_path_factory.mktemp("shop"), token=TOKEN) as store:
         store.create_table("stock", **STOCK)
         yield store
 
 
 @pytest.fixture(scope="module")
 def remote(home: FeatureStore) -> Iterator[RemoteStore]:
-    with shop.serving(home, jobs=True) as url, connect(url) as remote:
+    with shop.serving(home, jobs=True) as url, connect(url, token=TOKEN) as remote:
         yield remote
 
 
