@@ -11,6 +11,7 @@ from pathlib import Path
 from featurestore import private
 from featurestore.audit_log.entry import NOTHING, Line, seal
 from featurestore.audit_log.folder import LOCK, Segment, last_line, list_segments, segment_path
+from featurestore.audit_log.segment_file import SegmentFile
 from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
@@ -20,63 +21,50 @@ SEGMENT_BYTES = 4 << 20
 
 
 class Chain:
-    """The chain that this process writes. May be used from several threads; `append` writes a line with one call of the system."""
+    """The chain that this process writes. May be used from several threads; `append` copies a line into the file."""
 
     def __init__(self, folder: Path, id: str, lock: int, head: Line | None, segment: Path) -> None:
         """`lock` is the descriptor of the locked file; `head` the last entry; `segment` the file that is continued."""
         self.id, self._folder, self._lock_file = id, folder, lock
         self._number, self._hash = (0, NOTHING) if head is None else (head.entry.number, head.hash)
         self._lock = threading.Lock()
-        self._file, self._size = _open_segment(segment)
-        self._torn = False
-        self._full: list[int] = []
+        self._file = SegmentFile(segment, SEGMENT_BYTES)
+        self._full: list[SegmentFile] = []
 
     def append(self, members: bytes) -> None:
         """Write an entry, given by `encode`; it is in the file when this returns. Raises: OSError; then nothing was written."""
         with self._lock:
             number = self._number + 1
             line, digest = seal(self.id, number, self._hash, time.time_ns() // 1000, members)
-            content = line + b"\n"
-            if self._size and self._size + len(content) > SEGMENT_BYTES:
+            if not self._file.append(line):
                 self._begin_segment()
-            self._write(content)
-            self._size += len(content)
+                self._file.append(line)
             self._number, self._hash = number, digest
 
     def sync(self) -> None:
-        """Wait until all that was appended is on the disk. Raises: OSError."""
+        """Wait until all that was appended is on the disk. Not from two threads at the same time. Raises: OSError."""
         with self._lock:
-            full, current = self._full, os.dup(self._file)
+            full, current = self._full, self._file
             self._full = []
-        for descriptor in (*full, current):
-            try:
-                os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
+        for file in full:
+            file.sync()
+            file.close()
+        current.sync()
 
     def close(self) -> None:
         """Let another process continue the chain."""
         with self._lock:
-            for descriptor in (*self._full, self._file, self._lock_file):
-                os.close(descriptor)
-
-    def _write(self, content: bytes) -> None:
-        if self._torn:
-            os.ftruncate(self._file, self._size)
-        self._torn = True
-        if os.write(self._file, content) != len(content):
-            os.ftruncate(self._file, self._size)
-            self._torn = False
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._torn = False
+            for file in (*self._full, self._file):
+                file.close()
+            os.close(self._lock_file)
 
     def _begin_segment(self) -> None:
-        file, size = _open_segment(segment_path(self._folder, self.id, self._number + 1))
+        file = SegmentFile(segment_path(self._folder, self.id, self._number + 1), SEGMENT_BYTES)
         # Closed by the next `sync`; without one, the flush syncs what it reads.
         self._full.append(self._file)
         if len(self._full) > 1:
-            os.close(self._full.pop(0))
-        self._file, self._size, self._torn = file, size, False
+            self._full.pop(0).close()
+        self._file = file
 
 
 def open_chain(folder: Path) -> Chain:
@@ -110,17 +98,7 @@ def _continue(folder: Path, id: str, lock: int, segments: list[Segment]) -> Chai
     if head is None:
         os.close(lock)
         return None
-    _cut_torn_line(segments[-1].path)
     return Chain(folder, id, lock, head, segments[-1].path)
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove what a killed process wrote of a line: it was never answered."""
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        logger.warning("the last line of %s is not whole; it was not answered, and is removed", path.name)
-        os.truncate(path, whole)
 
 
 def _try_lock(path: Path) -> int | None:
@@ -133,10 +111,3 @@ def _try_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def _open_segment(path: Path) -> tuple[int, int]:
-    """The descriptor of a segment to append to, and its size."""
-    private.make_file(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    return descriptor, os.fstat(descriptor).st_size

@@ -121,7 +121,7 @@ class Flusher:
             if chain in self._reported or chain not in heads:
                 continue
             for segment, following in pairwise(segments):
-                if following.first - 1 <= heads[chain].number and following.path.stat().st_size:
+                if following.first - 1 <= heads[chain].number and next(read_lines(following), None) is not None:
                     segment.path.unlink()
 
 

@@ -14,8 +14,6 @@ from featurestore.settings import Settings
 FOLDER, SECRET, FLUSH_LOCK = "audit", "secret", "flush.lock"
 SECRET_BYTES = 32
 LOCK = ".lock"
-TAIL = 1 << 16
-"""Bytes at the end of a segment in which its last entry stands: entries are shorter."""
 _SEGMENT = re.compile(r"([0-9a-f]{32})\.(\d{20})\.jsonl")
 
 
@@ -48,7 +46,8 @@ def list_segments(folder: Path) -> Mapping[str, list[Segment]]:
 
 
 def read_lines(segment: Segment) -> Iterator[bytes]:
-    """The lines of a segment. What follows the last line feed is left out: it is being written, or its request was never answered.
+    """The lines of a segment. What follows the last line feed is left out: reserved room, and a line that is being written, or whose
+    request was never answered.
 
     A segment that was removed meanwhile has none.
     """
@@ -61,13 +60,7 @@ def read_lines(segment: Segment) -> Iterator[bytes]:
 
 def last_line(segment: Segment) -> Line | None:
     """The last entry of a segment; None if it has none. Raises: ValueError if it was edited."""
-    try:
-        with segment.path.open("rb") as file:
-            file.seek(max(0, segment.path.stat().st_size - TAIL))
-            tail = file.read()
-    except FileNotFoundError:
-        return None
-    lines = tail[: tail.rfind(b"\n") + 1].splitlines()
+    lines = list(read_lines(segment))
     return open_line(lines[-1]) if lines else None
 
 

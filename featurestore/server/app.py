@@ -19,7 +19,7 @@ from featurestore.masking import logger_of
 from featurestore.models.prediction_log.log import PredictionLog
 from featurestore.online.factory import open_async_reader
 from featurestore.online.store import AsyncReader
-from featurestore.server import hidden_paths, spines
+from featurestore.server import fast_lookups, hidden_paths, spines
 from featurestore.server.access.authenticator import Authenticator
 from featurestore.server.access.grant_routes import GrantRoutes
 from featurestore.server.access.key_routes import KeyRoutes
@@ -27,6 +27,7 @@ from featurestore.server.access.middleware import AccessMiddleware
 from featurestore.server.access.worker_access import WorkerAccessMiddleware
 from featurestore.server.admission import Admission, AdmissionMiddleware
 from featurestore.server.audit_log.middleware import AuditMiddleware
+from featurestore.server.audit_log.online_records import OnlineRecords
 from featurestore.server.audit_log.routes import AuditLogRoutes
 from featurestore.server.audit_log.watch import AuditWatch
 from featurestore.server.bounds import Lookups, Pool
@@ -123,9 +124,17 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
     audit_log = AuditLog(settings)
 
     def front(framework: ASGIApp) -> ASGIApp:
-        fast = FastLookups(FastPredictions(framework, settings, predictor, metrics, prediction_path), store, metrics, lookup_path, reader)
-        whole = ErrorMiddleware(fast)
-        return AuditMiddleware(whole, audit_log, UNRECORDED_PATHS, lambda: app.routes) if audit_log.enabled else whole
+        rest: ASGIApp = FastPredictions(framework, settings, predictor, metrics, prediction_path)
+
+        def audited(inner: ASGIApp) -> ASGIApp:
+            return AuditMiddleware(ErrorMiddleware(inner), audit_log, UNRECORDED_PATHS, lambda: app.routes)
+
+        if audit_log.waits_for_disk:
+            return audited(FastLookups(rest, store, metrics, lookup_path, reader))
+        if not audit_log.enabled:
+            return ErrorMiddleware(FastLookups(rest, store, metrics, lookup_path, reader))
+        records = OnlineRecords(audit_log, f"POST {fast_lookups.PATH}", "service")
+        return ErrorMiddleware(FastLookups(audited(rest), store, metrics, lookup_path, reader, records.record))
 
     app = Application(
         asks=lambda: authenticator.asks,

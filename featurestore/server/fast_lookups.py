@@ -6,6 +6,7 @@ ordinary route.
 """
 
 import time
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -56,8 +57,13 @@ class FastLookups:
         metrics: Metrics,
         path: FastPath,
         reader: AsyncReader | None,
+        record: Callable[[Scope, str, bytes], bool] | None = None,
     ) -> None:
-        """`reader` reads an online store over the network; None for one that is read without waiting."""
+        """`reader` reads an online store over the network; None for one that is read without waiting.
+
+        `record` records a request in the audit log before its answer; False if the application has to answer it.
+        """
+        self._record = record
         self._app = app
         self._runtime, self._services = store.backend.runtime, store.backend.services
         self._metrics, self._path, self._reader = LookupMetrics(metrics, PATH), path, reader
@@ -75,7 +81,7 @@ class FastLookups:
         with self._path.load:
             body = await receive_body(receive)
             answer = await self._answer(service, body.content, _FULL[scope["query_string"]]) if body.whole else None
-        if answer is None:
+        if answer is None or (self._record is not None and not self._record(scope, service, body.content)):
             await self._app(scope, body.again(receive), send)
             return
         content, length = await compress_for(scope, answer.content, self._gzip_bytes)

@@ -90,7 +90,7 @@ def test_every_route_writes_one_entry(own_shop: FeatureStore) -> None:
 def test_an_entry_names_what_was_asked(own_shop: FeatureStore) -> None:
     own_shop.materialize()
     with audited(own_shop) as served, connect(served.url) as remote:
-        question = {"entities": [{"customer_id": 1}, {"customer_id": CANARY}], "request": [{"basket": 1.0}, {"basket": 2.0}]}
+        question = {"entities": [{"customer_id": CANARY}], "request": [{"basket": 1.0}]}
         for headers in ({}, {"X-Request-Id": "mine-1"}, {"Accept": "application/vnd.apache.arrow.stream"}):
             assert served.http.post(LOOKUP, json=question, headers=headers).status_code == 200
         many = {"entities": [{"customer_id": number} for number in range(CANARY, CANARY + 17)], "request": [{"basket": 1.0}] * 17}
@@ -110,8 +110,8 @@ def test_an_entry_names_what_was_asked(own_shop: FeatureStore) -> None:
         assert lookups[1].request_id == "mine-1"
         assert lookups[0].entities == lookups[1].entities == lookups[2].entities
         # The same customer, whether its key was sent as a number or as text.
-        assert len(set(lookups[0].entities)) == 2
-        assert list(lookups[4].entities) == lookups[0].entities[1:]
+        assert len(lookups[0].entities) == 1
+        assert lookups[4].entities == lookups[0].entities
         assert (lookups[3].entities, lookups[3].body is not None) == ((), True)
         assert grant.scope == {"privilege": "READ", "on": "VIEW customer_orders", "to": "GROUP analysts"}
         assert (view.status, view.error, list(view.objects)) == (404, "NotFound", ["views/nothing"])
@@ -162,10 +162,10 @@ def test_a_failing_disk_takes_the_place_of_an_answer(own_shop: FeatureStore, mon
     with audited(own_shop) as served:
         assert served.http.get("/v1/views").status_code == 200
 
-        def fail(*arguments: object) -> int:
+        def fail(*arguments: object) -> bool:
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr("featurestore.audit_log.chain.Chain._write", fail)
+        monkeypatch.setattr("featurestore.audit_log.segment_file.SegmentFile.append", fail)
         refused = served.http.get("/v1/views")
         assert (refused.status_code, refused.json()["error"]["type"]) == (503, "NotReady")
         assert "customer_orders" not in refused.text

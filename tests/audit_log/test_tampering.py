@@ -54,8 +54,8 @@ def only_segment(store: FeatureStore) -> Path:
 
 
 def edit(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
-    """Change the lines of a file."""
-    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    """Change the lines of a file, whose room is left out."""
+    path.write_bytes(b"".join(change(path.read_bytes().rstrip(b"\0").splitlines(keepends=True))))
 
 
 FILE_CHANGES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], int, str]] = {

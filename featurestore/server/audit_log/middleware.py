@@ -13,7 +13,6 @@ from featurestore.server.access.access import find_principal
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.audit_log import request_facts
 from featurestore.server.audit_log.group_sync import GroupSync
-from featurestore.server.audit_log.online_records import OnlineRecords
 from featurestore.server.audit_log.request_facts import RequestBody
 from featurestore.server.error_body import document_of
 from featurestore.server.errors import response, retry_headers, status_of
@@ -27,7 +26,6 @@ class AuditMiddleware:
 
     def __init__(self, app: ASGIApp, log: AuditLog, exempt: Collection[str], routes: Callable[[], Sequence[BaseRoute]]) -> None:
         self._app, self._log, self._exempt, self._routes = app, log, frozenset(exempt), routes
-        self._online = OnlineRecords(log)
         self._sync = GroupSync(log.sync) if log.waits_for_disk else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,12 +45,6 @@ class AuditMiddleware:
 
     async def record(self, scope: Scope, body: RequestBody | None, status: int, headers: Sequence[Any], error: str | None) -> None:
         """Append the entry of a request. Raises: OutOfResources, NotReady."""
-        if status != 200 or not self._online.record(scope, body, headers):
-            self._record(scope, body, status, headers, error)
-        if self._sync is not None:
-            await self._sync.wait()
-
-    def _record(self, scope: Scope, body: RequestBody | None, status: int, headers: Sequence[Any], error: str | None) -> None:
         principal = find_principal(scope)
         action, parameters = request_facts.action_of(scope, self._routes())
         self._log.record(
@@ -65,6 +57,8 @@ class AuditMiddleware:
             request_id=request_facts.request_id(scope, headers),
             **dict(request_facts.facts_of(self._log, scope, action, body)),
         )
+        if self._sync is not None:
+            await self._sync.wait()
 
 
 class _Recorder:

@@ -20,8 +20,6 @@ UNMATCHED = "unmatched"
 """The route of a path that has none: it may have anything in it, so that it is not recorded."""
 READ_BYTES = 64 << 10
 """Size up to which a body is read for what it names, and for its entities; of larger ones only the hash is recorded."""
-ENTITIES = 16
-"""Entities of a lookup up to which each has a hash; those of larger lookups have the one of the body."""
 _ONLINE = tuple(
     (template.partition("{")[0], template.partition("}")[2], f"POST {template}") for template in (fast_lookups.PATH, model_routes.PATH)
 )
@@ -98,8 +96,8 @@ def facts_of(log: AuditLog, scope: Scope, action: str, body: RequestBody | None)
         document = _parse(content)
         if action == _ONLINE[0][2]:
             entities = document.get("entities")
-            if isinstance(entities, list) and len(entities) <= ENTITIES and all(isinstance(keys, dict) for keys in entities):
-                yield "entities", [log.digest_of_entity(keys) for keys in entities]
+            if isinstance(entities, list) and len(entities) == 1 and isinstance(entities[0], dict):
+                yield "entities", [log.digest_of_entity(entities[0])]
             else:
                 yield "body", log.digest(body.hashed())
         elif action == _ONLINE[1][2] or action.endswith(_INFER):
