@@ -30,7 +30,7 @@ def test_one_that_a_model_was_trained_on_is_kept(world: World, logged: Any) -> N
 
 @pytest.mark.slow
 def test_a_model_that_is_logged_meanwhile_keeps_it(world: World, logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    raced = build(world, "raced")
+    raced = build(world, "removal_raced")
     pinned = sum(snapshot is not None for snapshot in raced.snapshots.values())
     count = 0
     commit = SqlCatalog.commit_table
@@ -40,12 +40,12 @@ def test_a_model_that_is_logged_meanwhile_keeps_it(world: World, logged: Any, mo
         count += 1
         if count == pinned + 1:
             # The commit that removes its tag, after the models were looked at.
-            models.log_model(world.model, training_set=raced, name="raced", registered_model_name="raced")
+            models.log_model(world.model, training_set=raced, name="removal_raced", registered_model_name="removal_raced")
         return commit(catalog, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(SqlCatalog, "commit_table", interfere)
-        with pytest.raises(Conflict, match=r"models were trained on it, .*: raced/1"):
+        with pytest.raises(Conflict, match=r"models were trained on it, .*: removal_raced/1"):
             world.store.remove_training_set(raced.id)
     assert world.store.rebuild(raced.id).digest == raced.digest
-    assert world.store.rebuild("models:/raced/1").digest == raced.digest
+    assert world.store.rebuild("models:/removal_raced/1").digest == raced.digest

@@ -202,6 +202,8 @@ def hooked(tmp_path: Path) -> Iterator[Served]:
     with shop.open_shop(tmp_path / "home", mlflow_webhook_secret=SECRET, token="s3cret-token") as store:
         log_versions(store, 1.0, 2.0)
         with serve(store) as served:
+            # Its first look at MLflow is over, and would record what a test does.
+            wait_until(lambda: served.http.get("/readyz").is_success)
             yield served
 
 
