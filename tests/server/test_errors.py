@@ -102,10 +102,10 @@ def test_a_missing_package_is_logged_in_one_line(caplog: pytest.LogCaptureFixtur
         error.__cause__ = ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
         caplog.clear()
         asyncio.run(handle_error(Request({"type": "http", "method": "GET", "path": "/v1/models"}), error))
-        # Servers of other tests may log meanwhile.
-        [record] = [record for record in caplog.records if record.name == handle_error.__module__]
+        [record] = caplog.records
         assert record.getMessage() == f"GET /v1/models: {error}"
-        assert bool(record.exc_info) == traced
+        # A filter that masks secrets keeps a traceback as text; tests before this one may have added it.
+        assert bool(record.exc_info or record.exc_text) == traced
 
 
 def test_unknown_routes_and_methods(served: Served) -> None:
