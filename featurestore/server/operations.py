@@ -20,7 +20,7 @@ from featurestore.server.requests import (
     VerificationBody,
 )
 from featurestore.store import FeatureStore, PrincipalStore
-from featurestore.store.principal_store import Requirement
+from featurestore.store.principal import Requirement
 from featurestore.values import times
 
 Check = Callable[[FeatureStore, Any], dict[str, Any]]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featurestore.access.key_results import ApiKey, CreatedKey
     from featurestore.access.rights import Rights
     from featurestore.store.feature_store import FeatureStore
-    from featurestore.store.principal_store import PrincipalStore
+    from featurestore.store.principal import PrincipalStore
 
 
 class AccessVerbs(Connections):
@@ -59,7 +59,7 @@ class AccessVerbs(Connections):
         from featurestore.access.grant_book import GrantBook  # noqa: PLC0415
         from featurestore.access.principal import Principal, check_groups, check_principal_name  # noqa: PLC0415
         from featurestore.access.rights import Rights  # noqa: PLC0415
-        from featurestore.store.principal_store import PrincipalStore  # noqa: PLC0415
+        from featurestore.store.principal import PrincipalStore  # noqa: PLC0415
 
         principal, book = Principal(check_principal_name(name, "name"), frozenset(check_groups(groups))), GrantBook(self._runtime)
         return PrincipalStore(cast("FeatureStore", self), Rights(principal, book), book.refresh)

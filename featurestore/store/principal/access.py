@@ -1,0 +1,46 @@
+"""API keys and grants, as one principal may use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from featurestore.store.principal.base import PrincipalVerbs
+
+if TYPE_CHECKING:
+    from featurestore.access.grant_results import GrantInfo
+    from featurestore.access.key_results import ApiKey, CreatedKey
+
+
+class PrincipalAccess(PrincipalVerbs):
+    """Keys for administrators; grants for whoever manages the object."""
+
+    def create_key(
+        self, name: str, groups: str | Sequence[str] = (), administrator: bool = False, expires: timedelta | str = "90d"
+    ) -> CreatedKey:
+        """An administrator."""
+        self._require_unlimited("create_key")
+        return self._store.create_key(name, groups, administrator, expires)
+
+    def keys(self) -> list[ApiKey]:
+        """An administrator."""
+        self._require_unlimited("keys")
+        return self._store.keys()
+
+    def revoke_key(self, id: str) -> ApiKey:
+        """An administrator."""
+        self._require_unlimited("revoke_key")
+        return self._store.revoke_key(id)
+
+    def grant(self, privilege: str, on: str, to: str) -> GrantInfo:
+        """MANAGE on the object, and the privilege itself."""
+        return self._store._change_grant(privilege, on, to, self._rights, revoke=False)
+
+    def revoke(self, privilege: str, on: str, to: str) -> GrantInfo:
+        """As `grant`."""
+        return self._store._change_grant(privilege, on, to, self._rights, revoke=True)
+
+    def grants(self, on: str | None = None, to: str | None = None) -> list[GrantInfo]:
+        """Those to the principal and its groups, and those on what it manages."""
+        return self._store._list_grants(on, to, self._rights)

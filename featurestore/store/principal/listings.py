@@ -1,0 +1,83 @@
+"""What there is in the store, as one principal may see it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from featurestore.access.privileges import Kind, Privilege
+from featurestore.records.names import service_name, view_name
+from featurestore.store.principal.base import PrincipalVerbs
+
+if TYPE_CHECKING:
+    from featurestore.pipelines.lineage.history import TableEvent
+    from featurestore.pipelines.lineage.impact_result import Impact
+    from featurestore.pipelines.lineage.lineage_result import ColumnLineage
+    from featurestore.pipelines.training_sets.listing import TrainingSetInfo
+    from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
+    from featurestore.values.arguments import Direction
+
+
+class PrincipalListings(PrincipalVerbs):
+    """Lists have only what the principal may see."""
+
+    def entities(self) -> list[EntityInfo]:
+        """USE on the catalog."""
+        self._require_catalog()
+        return self._store.entities()
+
+    def sources(self) -> list[SourceInfo]:
+        """USE on the catalog."""
+        self._require_catalog()
+        return self._store.sources()
+
+    def views(self) -> list[ViewInfo]:
+        """Those with USE."""
+        rights = self._rights
+        return [view for view in self._store.views() if rights.sees(Kind.VIEW, view.name)]
+
+    def view(self, name: str) -> ViewDetail:
+        """USE on the view."""
+        self._rights.require(Privilege.USE, Kind.VIEW, view_name(name))
+        return self._call(self._store.view, name)
+
+    def services(self) -> list[ServiceInfo]:
+        """Those with USE."""
+        rights = self._rights
+        return [service for service in self._store.services() if rights.sees(Kind.SERVICE, service.name)]
+
+    def service(self, name: str) -> ServiceDetail:
+        """USE on the service. Of views without USE, its definition has only the names."""
+        rights = self._rights
+        rights.require(Privilege.USE, Kind.SERVICE, service_name(name))
+        found = self._call(self._store.service, name)
+        selections = [
+            selection if rights.sees(Kind.VIEW, selection["view"]["name"]) else {**selection, "view": {"name": selection["view"]["name"]}}
+            for selection in found.definition["features"]
+        ]
+        return replace(found, definition={**found.definition, "features": selections})
+
+    def training_sets(self) -> list[TrainingSetInfo]:
+        """Those with USE on their table."""
+        rights = self._rights
+        return [made for made in self._store.training_sets() if rights.sees(Kind.TABLE, f"{self._training_sets}.{made.name}")]
+
+    def models(self) -> list[ModelInfo]:
+        """Those with USE."""
+        rights = self._rights
+        return [model for model in self._store.models() if rights.sees(Kind.MODEL, model.model)]
+
+    def impact(self, table: str, column: str | None = None) -> Impact:
+        """USE on the catalog."""
+        self._require_catalog()
+        return self._store.impact(table, column)
+
+    def lineage(self, name: str, direction: Direction = "both") -> ColumnLineage:
+        """USE on the catalog."""
+        self._require_catalog()
+        return self._store.lineage(name, direction)
+
+    def history(self, table: str) -> list[TableEvent]:
+        """USE on the catalog."""
+        self._require_catalog()
+        return self._store.history(table)
