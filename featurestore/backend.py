@@ -83,9 +83,9 @@ class Backend:
         """As the store's method, and recorded as set by nobody if `by` is None."""
         return verbs.tag_tables(self.runtime, name, tables, by)
 
-    def find_training_set(self, id: str) -> TrainingSet | None:
-        """A stored training set; None if there is none with this id."""
-        return verbs.find_training_set(self.runtime, check_text(id, "id"))
+    def has_training_set(self, id: str) -> bool:
+        """Whether there is a training set with this id, of which no row is read."""
+        return verbs.has_training_set(self.runtime, check_text(id, "id"))
 
     def check_training_set(self, address: str, argument: str) -> None:
         """Check the id or the model URI of a training set, as far as that needs no MLflow.

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from featurestore.pipelines.planning.plan import Plan as Plan
     from featurestore.pipelines.planning.plan import make_plan as make_plan
     from featurestore.pipelines.training_sets.build import build_training_set as build_training_set
-    from featurestore.pipelines.training_sets.build import find_training_set as find_training_set
     from featurestore.pipelines.training_sets.build import get_training_set as get_training_set
+    from featurestore.pipelines.training_sets.build import has_training_set as has_training_set
     from featurestore.pipelines.training_sets.comparison import compare_training_sets as compare_training_sets
     from featurestore.pipelines.training_sets.listing import list_training_sets as list_training_sets
     from featurestore.pipelines.training_sets.prepared import prepare_training_set as prepare_training_set
@@ -80,11 +80,11 @@ _HOMES = {
     "explain_retention": "pipelines.maintenance.retention",
     "find_impact": "pipelines.lineage.impact",
     "find_lineage": "pipelines.lineage.column_lineage",
-    "find_training_set": "pipelines.training_sets.build",
     "get_training_set": "pipelines.training_sets.build",
     "find_traffic": "pipelines.lineage.traffic",
     "flush_audit_log": "audit_log.flush",
     "fill_lost": "pipelines.materialization.filling",
+    "has_training_set": "pipelines.training_sets.build",
     "heads_of_documents": "audit_log.verify",
     "join_pinned": "joins.pinned",
     "list_grants": "access.granting",

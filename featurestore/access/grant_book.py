@@ -8,7 +8,7 @@ from featurestore.access.grants import Grant, GrantRecord, grants_of, grants_tab
 from featurestore.access.principal import Principal
 from featurestore.access.privileges import GIVEN_BY, Grantee, GranteeKind, Privilege, Securable, parents
 from featurestore.errors import NotReady
-from featurestore.lakehouse import tables
+from featurestore.lakehouse import granted, tables
 from featurestore.records.runtime import Runtime
 from featurestore.settings import CATALOG_NAME
 
@@ -42,7 +42,7 @@ class GrantBook:
             pointer = tables.pointer(self._runtime.catalog, identifier)
             if pointer != self._read_at or self._records is None:
                 table = None if pointer is None else tables.find(self._runtime.catalog, identifier)
-                self._records = {} if table is None else grants_of(table)
+                self._records = {} if table is None else grants_of(granted.system(table, self._runtime.settings))
                 # A new dict: a thread that computes an answer from the grants before puts it into the old one.
                 self._answers = {}
                 self._read_at = None if table is None else table.metadata_location

@@ -19,8 +19,8 @@ from featurestore.access.privileges import (
     parse_securable,
 )
 from featurestore.errors import CommitConflict, NotFound
-from featurestore.lakehouse import commits, scans, tables, writes
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse import commits, granted, scans, tables, writes
+from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 from featurestore.settings import CATALOG_NAME, Settings
 from featurestore.values import times
@@ -96,16 +96,16 @@ def remove_grant(runtime: Runtime, grant: Grant, by: str | None) -> GrantRecord:
 def read_grants(runtime: Runtime) -> dict[Grant, GrantRecord]:
     """The grants in force, the oldest first. Raises: NotReady."""
     table = tables.find(runtime.catalog, grants_table(runtime.settings))
-    return {} if table is None else grants_of(table)
+    return {} if table is None else grants_of(granted.system(table, runtime.settings))
 
 
-def grants_of(table: Table) -> dict[Grant, GrantRecord]:
+def grants_of(log: Granted) -> dict[Grant, GrantRecord]:
     """As `read_grants`, of the table as it was loaded."""
-    return _in_force(_rows(table))
+    return _in_force(_rows(log))
 
 
-def _rows(table: Table) -> Sequence[Mapping[str, Any]]:
-    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
+def _rows(log: Granted) -> Sequence[Mapping[str, Any]]:
+    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
     return sorted(rows, key=lambda row: row["at"])
 
 
@@ -128,7 +128,7 @@ def _change(
     grant = record.grant
 
     def attempt() -> GrantRecord:
-        rows = _rows(table)
+        rows = _rows(granted.system(table, runtime.settings))
         existing = find(_in_force(rows))
         if existing is not None:
             return existing

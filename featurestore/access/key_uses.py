@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse import granted, scans, tables, writes
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.values import times
@@ -27,7 +27,9 @@ def read_last_uses(runtime: Runtime) -> dict[str, datetime]:
     table = tables.find(runtime.catalog, uses_table(runtime.settings))
     if table is None:
         return {}
-    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
+    rows: Sequence[Mapping[str, Any]] = (
+        scans.read_snapshot(granted.system(table, runtime.settings), table.snapshot_id).read_all().to_pylist()
+    )
     last: dict[str, datetime] = {}
     for row in rows:
         last[row["key"]] = max(row["used"], last.get(row["key"], row["used"]))

@@ -14,8 +14,8 @@ from featurestore.access.principal import RESERVED, Principal, check_groups, che
 from featurestore.access.tokens import make_token
 from featurestore.dsl import durations
 from featurestore.errors import CommitConflict, Conflict, NotFound, RequestError, brief
-from featurestore.lakehouse import commits, scans, tables, writes
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse import commits, granted, scans, tables, writes
+from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.values import times
@@ -149,12 +149,12 @@ def list_keys(runtime: Runtime) -> list[ApiKey]:
 def read_keys(runtime: Runtime) -> dict[str, StoredKey]:
     """All keys by their ids; empty if none was ever created. Raises: NotReady."""
     table = tables.find(runtime.catalog, keys_table(runtime.settings))
-    return {} if table is None else keys_of(table)
+    return {} if table is None else keys_of(granted.system(table, runtime.settings))
 
 
-def keys_of(table: Table) -> dict[str, StoredKey]:
+def keys_of(log: Granted) -> dict[str, StoredKey]:
     """As `read_keys`, of the table as it was loaded."""
-    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
+    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
     keys = {row["key"]: _key(row) for row in rows if row["event"] == CREATED}
     for row in sorted((row for row in rows if row["event"] == REVOKED), key=lambda row: row["at"]):
         key = keys.get(row["key"])
@@ -168,7 +168,7 @@ def _append(runtime: Runtime, row: dict[str, Any], check: Callable[[Mapping[str,
     table = tables.create_if_absent(runtime.catalog, keys_table(runtime.settings), SCHEMA)
 
     def attempt() -> None:
-        check(keys_of(table))
+        check(keys_of(granted.system(table, runtime.settings)))
         writes.append(table, pa.Table.from_pylist([row], SCHEMA).to_reader(), summary={writes.OPERATION: "key"})
 
     def recover(conflict: CommitConflict) -> None:

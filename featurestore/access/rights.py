@@ -7,6 +7,10 @@ from featurestore.access.grant_book import GrantBook
 from featurestore.access.principal import LOCAL, Principal
 from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.errors import Forbidden, NotFound
+from featurestore.lakehouse import granted
+from featurestore.lakehouse.granted import Granted, Permit
+from featurestore.lakehouse.table import Table
+from featurestore.records.reader import ReadableKind
 from featurestore.settings import CATALOG_NAME
 
 CATALOG = Securable(Kind.CATALOG, CATALOG_NAME)
@@ -69,9 +73,14 @@ class Rights:
             raise Forbidden(f"approver: you are {name}, and only an administrator may record the decision of another", principal=name)
         return named if self.is_unlimited else name
 
-    def require_rows(self, table: str) -> None:
-        """Check that the principal may read the rows of a table. Raises: as `require`."""
-        self.require(Privilege.READ, Kind.TABLE, table)
+    def permit(self, kind: ReadableKind, name: str, through: Iterable[str] = ()) -> Permit:
+        """Check READ on an object; the permit is for a table of that name, and for those in `through`. Raises: as `require`."""
+        self.require(Privilege.READ, Kind(kind), name)
+        return granted.issue_permit(self.principal.name, f"{kind} {name}", [name, *through] if kind == Kind.TABLE else through)
+
+    def grant(self, table: Table, permit: Permit) -> Granted:
+        """The table for the principal. Raises: Forbidden if the permit is not for this table."""
+        return granted.issue(table, permit)
 
     def require_files(self) -> None:
         """Check that the principal may read files of this machine, which only administrators may. Raises: Forbidden."""

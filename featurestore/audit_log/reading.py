@@ -10,7 +10,7 @@ from featurestore.audit_log.log import entity_text, keyed_hash
 from featurestore.audit_log.results import AuditEntry, ChainHead
 from featurestore.audit_log.table import find_table, heads_in
 from featurestore.errors import RequestError, brief
-from featurestore.lakehouse import scans
+from featurestore.lakehouse import granted, scans
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
@@ -73,7 +73,7 @@ def _all_lines(runtime: Runtime) -> Iterator[Line]:
         if line is not None and (line.entry.chain not in heads or line.entry.number > heads[line.entry.chain].number):
             yield line
     if table is not None:
-        for batch in scans.read_snapshot(table, table.snapshot_id, columns=["line"]):
+        for batch in scans.read_snapshot(granted.system(table, runtime.settings), table.snapshot_id, columns=["line"]):
             yield from (line for text in batch.column("line").to_pylist() if (line := _opened(str(text).encode())) is not None)
 
 

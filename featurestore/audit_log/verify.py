@@ -10,8 +10,8 @@ from featurestore.audit_log.results import AuditProblem, AuditVerification, Chai
 from featurestore.audit_log.runs import Runs, describe_missing
 from featurestore.audit_log.table import Head, find_table, heads_in, same_row
 from featurestore.errors import RequestError, brief
-from featurestore.lakehouse import scans, tables
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse import granted, scans, tables
+from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 
 MOST_PROBLEMS = 100
@@ -38,7 +38,7 @@ def verify_audit_log(runtime: Runtime, heads: Iterable[ChainHead] = ()) -> Audit
             for chain, anchor in heads_in(properties).items():
                 _note(known, chain, anchor)
                 flushed[chain] = max(flushed.get(chain, 0), anchor.number)
-        _note_links(known, table)
+        _note_links(known, granted.system(table, runtime.settings))
     files = Runs(FILES, known, ordered=True)
     opened = [line for chain, content in local if (line := _open(files, chain, content)) is not None]
     for line in opened:
@@ -47,7 +47,7 @@ def verify_audit_log(runtime: Runtime, heads: Iterable[ChainHead] = ()) -> Audit
         _note(known, line.entry.chain, Head(line.entry.number, line.hash))
     stored = Runs(TABLE, known, ordered=False)
     if table is not None:
-        _read_table(stored, table)
+        _read_table(stored, granted.system(table, runtime.settings))
     for line in opened:
         files.add(line)
     stored.check({})
@@ -89,8 +89,8 @@ def _open(runs: Runs, chain: str, content: bytes) -> Line | None:
     return line
 
 
-def _read_table(runs: Runs, table: Table) -> None:
-    for batch in scans.read_snapshot(table, table.snapshot_id):
+def _read_table(runs: Runs, log: Granted) -> None:
+    for batch in scans.read_snapshot(log, log.table.snapshot_id):
         for row in batch.to_pylist():
             chain, number = str(row["chain"]), int(row["number"] or 0)
             try:
@@ -103,9 +103,9 @@ def _read_table(runs: Runs, table: Table) -> None:
             runs.add(line)
 
 
-def _note_links(known: _Known, table: Table) -> None:
+def _note_links(known: _Known, log: Granted) -> None:
     """Note the heads that chains recorded of one another when they were opened."""
-    for text in scans.read_equal(table, "action", OPENED, columns=("line",)).column("line").to_pylist():
+    for text in scans.read_equal(log, "action", OPENED, columns=("line",)).column("line").to_pylist():
         try:
             _note_link(known, open_line(str(text).encode()))
         except ValueError:

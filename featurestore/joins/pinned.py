@@ -16,7 +16,7 @@ from featurestore.values import times
 @contextmanager
 def join_pinned(runtime: Runtime, plan: ServicePlan, spine: Spine, pinned: Mapping[str, Pinned], known: str) -> Iterator[Joined]:
     """Open the join with pinned snapshots, to be read inside of the context; see `join`."""
-    with runtime.engine.session(data_folders(*(view.table for view in pinned.values()))) as session:
+    with runtime.engine.session(data_folders(*(view.granted for view in pinned.values()))) as session:
         yield join(session, plan, spine, pinned, known)
 
 

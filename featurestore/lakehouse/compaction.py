@@ -20,6 +20,7 @@ from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, reload, stage_properties
 from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles, group_rows
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 
@@ -64,11 +65,11 @@ class FileGroup:
         return FileGroup(self.snapshot_id, small) if len(small) >= MIN_SMALL_FILES else None
 
 
-def partitions(table: Table) -> list[FileGroup]:
+def partitions(granted: Granted) -> list[FileGroup]:
     """The current files of each partition, ordered by partition; partitions with deleted rows or an older partition spec are left out."""
-    snapshot_id = table.snapshot_id
+    table, snapshot_id = granted.table, granted.table.snapshot_id
     by_partition: dict[str, list[FileScanTask]] = {}
-    for task in [] if snapshot_id is None else scans.snapshot_files(table, snapshot_id):
+    for task in [] if snapshot_id is None else scans.snapshot_files(granted, snapshot_id):
         by_partition.setdefault(f"{task.file.spec_id} {task.file.partition}", []).append(task)
     current = table.iceberg.spec().spec_id
     whole = [
@@ -77,16 +78,17 @@ def partitions(table: Table) -> list[FileGroup]:
     return [FileGroup(snapshot_id, tuple(tasks)) for tasks in whole if snapshot_id is not None]
 
 
-def read_group(table: Table, group: FileGroup, columns: Sequence[str] | None = None) -> IcebergFiles | pa.RecordBatchReader:
+def read_group(granted: Granted, group: FileGroup, columns: Sequence[str] | None = None) -> IcebergFiles | pa.RecordBatchReader:
     """Read the rows of a group with these columns (None: all). Raises: as `scans.scan_snapshot`."""
-    return scans.scan_files(table, group.snapshot_id, group.tasks, columns=columns)
+    return scans.scan_files(granted, group.snapshot_id, group.tasks, columns=columns)
 
 
 class Rewrite:
     """Replaces groups of files: new files are written group by group, and swapped in by one commit."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, granted: Granted) -> None:
+        self._granted = granted
+        self._table = table = granted.table
         # Columns added since the snapshot are not in its rows.
         self._schema = type_mapping.arrow_schema(tables.schema_of(table, table.snapshot_id), ids=True)
         self._new = DataFiles(table, self._schema)
@@ -140,7 +142,7 @@ class Rewrite:
 
     def _refuse_gone(self, table: Table) -> None:
         current = table.snapshot_id
-        paths = {task.file.file_path for task in ([] if current is None else scans.snapshot_files(table, current))}
+        paths = {task.file.file_path for task in ([] if current is None else scans.snapshot_files(self._granted.renew(table), current))}
         if not all(file.file_path in paths for file in self._old):
             raise CommitConflict(f"{table.name} was rewritten by another process meanwhile; this compaction was dropped")
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.lakehouse import scans, type_mapping
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.scan_plan import projected_schema
-from featurestore.lakehouse.table import Table
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -21,28 +21,28 @@ class SnapshotStream:
     """The rows of a snapshot, read file by file; each call of `read` starts again."""
 
     schema: pa.Schema
-    table: Table
+    granted: Granted
     snapshot_id: int
     schema_id: int | None
 
     def read(self) -> Iterable[pa.RecordBatch]:
         """Stream the rows."""
-        rows: Iterable[pa.RecordBatch] = scans.read_snapshot(self.table, self.snapshot_id, schema_id=self.schema_id)
+        rows: Iterable[pa.RecordBatch] = scans.read_snapshot(self.granted, self.snapshot_id, schema_id=self.schema_id)
         return rows
 
 
 def open_snapshot(
-    table: Table, snapshot_id: int | None, schema_id: int | None = None
+    granted: Granted, snapshot_id: int | None, schema_id: int | None = None
 ) -> "IcebergFiles | Dataset | SnapshotStream | pa.Table":
     """All rows of a snapshot: a dataset, which readers can prune by column and row group, if the files have the snapshot's columns
     under the same names and types; else a stream of all columns. No rows: an empty relation.
 
     Raises: as `scans.scan_snapshot`.
     """
-    relation = scans.scan_snapshot(table, snapshot_id, schema_id=schema_id)
+    relation = scans.scan_snapshot(granted, snapshot_id, schema_id=schema_id)
     if isinstance(relation, IcebergFiles) and not relation.paths:
         return relation
-    schema = projected_schema(table, snapshot_id, None, schema_id)
+    schema = projected_schema(granted.table, snapshot_id, None, schema_id)
     arrow = type_mapping.arrow_schema(schema)
     if snapshot_id is None:
         return arrow.empty_table()
@@ -50,7 +50,7 @@ def open_snapshot(
         from pyarrow import dataset as ds  # noqa: PLC0415 - it imports pandas if that is installed
 
         return ds.dataset(list(relation.paths), schema=stored, format="parquet", partitioning=None)
-    return SnapshotStream(arrow, table, snapshot_id, schema_id)
+    return SnapshotStream(arrow, granted, snapshot_id, schema_id)
 
 
 def _common_schema(files: IcebergFiles, expected: pa.Schema) -> pa.Schema | None:

@@ -5,8 +5,8 @@ import json
 import pyarrow.fs as pafs
 from pyiceberg.io import FileIO
 
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.local_io import LocalFirstIO, parse_location, pyarrow_io
-from featurestore.lakehouse.table import Table
 
 
 def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
@@ -18,10 +18,10 @@ def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
     return pyarrow_files.fs_by_scheme(scheme, netloc), path
 
 
-def data_folders(*tables: Table) -> list[str]:
+def data_folders(*tables: Granted) -> list[str]:
     """The local data folders of these tables; tables stored elsewhere have none."""
     paths: list[str] = []
-    for table in tables:
+    for table in (granted.table for granted in tables):
         for location in (f"{table.iceberg.location()}/data", table.properties.get("write.data.path")):
             scheme, _, path = parse_location(location, table.iceberg.io.properties) if location else ("", "", "")
             if scheme == "file":

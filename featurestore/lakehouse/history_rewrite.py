@@ -25,6 +25,7 @@ from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
 from featurestore.lakehouse.commits import reload, retry
 from featurestore.lakehouse.data_files import DataFiles, group_rows
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 
 COMPRESSION: Literal["deflate"] = "deflate"
@@ -89,18 +90,20 @@ class _Plan:
         return RewrittenHistory(sum(self.rows.values()), len(self.rows), tuple(snapshot.snapshot_id for snapshot in self.snapshots))
 
 
-def find_in_history(table: Table, matches: Matches) -> RewrittenHistory:
+def find_in_history(granted: Granted, matches: Matches) -> RewrittenHistory:
     """Count the rows that `rewrite_history` would remove. Raises: Conflict for tables that it cannot rewrite."""
-    return _plan(table, matches).result
+    return _plan(granted.table, matches).result
 
 
-def rewrite_history(table: Table, matches: Matches, summaries: Summaries = lambda _, before: before) -> RewrittenHistory:
+def rewrite_history(granted: Granted, matches: Matches, summaries: Summaries = lambda _, before: before) -> RewrittenHistory:
     """Remove matching rows from every snapshot of the table, and delete the files that had them at once: reads in progress fail.
 
     Snapshots, tags and branches stay as they are, but for `summaries` of snapshots that lose rows. What other writers commit meanwhile is
     rewritten too, or makes this start again. The handle then shows the new state.
     Raises: Conflict for tables that cannot be rewritten; CommitConflict if others commit all the time; OutOfResources.
     """
+
+    table = granted.table
 
     def attempt() -> RewrittenHistory:
         fresh = reload(table)
@@ -114,9 +117,9 @@ def rewrite_history(table: Table, matches: Matches, summaries: Summaries = lambd
     return retry(table.name, attempt, undone="nothing was removed from its history")
 
 
-def count_unreached(table: Table, matches: Matches) -> int:
+def count_unreached(granted: Granted, matches: Matches) -> int:
     """How many files that no snapshot reaches have matching rows, or may: of interrupted writes, and of writes in progress."""
-    filesystem, paths = maintenance.unreached_files(table)
+    filesystem, paths = maintenance.unreached_files(granted.table)
     found = 0
     for path in paths:
         with suppress(FileNotFoundError):

@@ -14,6 +14,7 @@ from pyiceberg.table import FileScanTask, ManifestGroupPlanner
 from featurestore.errors import NotFound, NotYet
 from featurestore.lakehouse import delete_files, tables
 from featurestore.lakehouse.catalog_errors import to_store_error
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.values.epoch import EPOCH
 
@@ -42,11 +43,12 @@ def projected_schema(table: Table, snapshot_id: int | None, columns: Sequence[st
     return Schema(*(fields[name] for name in columns))
 
 
-def plan_scan(table: Table, snapshot_id: int, time: TimeRange | None, schema_id: int | None = None) -> list[FileScanTask]:
+def plan_scan(granted: Granted, snapshot_id: int, time: TimeRange | None, schema_id: int | None = None) -> list[FileScanTask]:
     """The data files of a snapshot, without those entirely outside of the time range.
 
     Raises: NotFound if the snapshot has expired; else as `collect_tasks`.
     """
+    table = granted.table
     bounds = _time_filter(table, projected_schema(table, snapshot_id, None, schema_id), time) if time else AlwaysTrue()
     # Not `table.scan`: it would read the manifest list once more.
     manifests = delete_files.load_manifests(table, tables.snapshot(table, snapshot_id))

@@ -20,6 +20,7 @@ from featurestore.lakehouse import type_mapping
 from featurestore.lakehouse.casting import cast_batch
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.delete_files import adds_deletes
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 from featurestore.lakehouse.scan_plan import TimeRange, collect_tasks, plan_scan, projected_schema
 from featurestore.lakehouse.table import Table
@@ -43,7 +44,7 @@ class Changes:
 
 
 def scan_snapshot(
-    table: Table,
+    granted: Granted,
     snapshot_id: int | None,
     *,
     columns: Sequence[str] | None = None,
@@ -58,9 +59,9 @@ def scan_snapshot(
     a reader otherwise (row deletes, remote files, files without field ids, structs, names that differ only in case).
     Raises: NotFound for a snapshot or column; NotYet for equality deletes; NotReady if files cannot be reached.
     """
-    schema = projected_schema(table, snapshot_id, columns, schema_id)
-    tasks = [] if snapshot_id is None else plan_scan(table, snapshot_id, time, schema_id)
-    return relation(table, schema, tasks)
+    schema = projected_schema(granted.table, snapshot_id, columns, schema_id)
+    tasks = [] if snapshot_id is None else plan_scan(granted, snapshot_id, time, schema_id)
+    return relation(granted, schema, tasks)
 
 
 def names_of(relation: IcebergFiles | pa.RecordBatchReader) -> list[str]:
@@ -68,34 +69,35 @@ def names_of(relation: IcebergFiles | pa.RecordBatchReader) -> list[str]:
     return [column.name for column in relation.columns] if isinstance(relation, IcebergFiles) else list(relation.schema.names)
 
 
-def snapshot_files(table: Table, snapshot_id: int) -> list[FileScanTask]:
+def snapshot_files(granted: Granted, snapshot_id: int) -> list[FileScanTask]:
     """All data files of a snapshot, with the delete files of each. Raises: as `scan_snapshot`."""
-    return plan_scan(table, snapshot_id, None)
+    return plan_scan(granted, snapshot_id, None)
 
 
 def scan_files(
-    table: Table, snapshot_id: int, tasks: Sequence[FileScanTask], *, columns: Sequence[str] | None = None
+    granted: Granted, snapshot_id: int, tasks: Sequence[FileScanTask], *, columns: Sequence[str] | None = None
 ) -> IcebergFiles | pa.RecordBatchReader:
     """As `scan_snapshot`, but only these files of the snapshot."""
-    return relation(table, projected_schema(table, snapshot_id, columns), list(tasks))
+    return relation(granted, projected_schema(granted.table, snapshot_id, columns), list(tasks))
 
 
-def ordered_file_paths(table: Table, snapshot_id: int, ordered_by: str) -> tuple[list[str], pafs.FileSystem]:
+def ordered_file_paths(granted: Granted, snapshot_id: int, ordered_by: str) -> tuple[list[str], pafs.FileSystem]:
     """The data files of a snapshot, and the filesystem that opens them with the catalog's settings.
 
     Local files are paths, others are URIs such as s3://bucket/key. They are ordered by the minimum that each file has of the integer
     column `ordered_by`. Raises: as `scan_snapshot`; NotYet if they are on more than one filesystem.
     """
-    field = projected_schema(table, snapshot_id, [ordered_by]).fields[0]
-    data = [task.file for task in plan_scan(table, snapshot_id, None)]
+    field = projected_schema(granted.table, snapshot_id, [ordered_by]).fields[0]
+    data = [task.file for task in plan_scan(granted, snapshot_id, None)]
     if len(data) > 1:
         data.sort(key=lambda file: int(from_bytes(ice.LongType(), file.lower_bounds[field.field_id])))
-    locations, filesystem = split_locations(table, data)
+    locations, filesystem = split_locations(granted, data)
     return [path if scheme == "file" else file.file_path for file, (scheme, _, path) in zip(data, locations, strict=True)], filesystem
 
 
-def split_locations(table: Table, data: Sequence[DataFile]) -> tuple[list[tuple[str, str, str]], pafs.FileSystem]:
+def split_locations(granted: Granted, data: Sequence[DataFile]) -> tuple[list[tuple[str, str, str]], pafs.FileSystem]:
     """Scheme, host and path of each file, and the filesystem that opens the paths. Raises: NotYet if there is more than one."""
+    table = granted.table
     properties = table.iceberg.io.properties
     locations = [parse_location(file.file_path, properties) for file in data]
     hosts = {(scheme, netloc) for scheme, netloc, _ in locations} or {parse_location(table.iceberg.location(), properties)[:2]}
@@ -105,25 +107,25 @@ def split_locations(table: Table, data: Sequence[DataFile]) -> tuple[list[tuple[
 
 
 def read_snapshot(
-    table: Table, snapshot_id: int | None, *, columns: Sequence[str] | None = None, schema_id: int | None = None
+    granted: Granted, snapshot_id: int | None, *, columns: Sequence[str] | None = None, schema_id: int | None = None
 ) -> pa.RecordBatchReader:
     """As `scan_snapshot`, but always a stream of Arrow batches, with the types of `tables.arrow_schema`, in file order."""
-    schema = projected_schema(table, snapshot_id, columns, schema_id)
-    return _stream(table, schema, [] if snapshot_id is None else plan_scan(table, snapshot_id, None, schema_id))
+    schema = projected_schema(granted.table, snapshot_id, columns, schema_id)
+    return _stream(granted.table, schema, [] if snapshot_id is None else plan_scan(granted, snapshot_id, None, schema_id))
 
 
-def read_equal(table: Table, column: str, value: str, *, columns: Sequence[str] = ("*",), limit: int | None = None) -> pa.Table:
+def read_equal(granted: Granted, column: str, value: str, *, columns: Sequence[str] = ("*",), limit: int | None = None) -> pa.Table:
     """The rows of the current snapshot whose text column has this value, at most `limit`, with these columns; by default all.
 
     Files whose bounds exclude the value are not read. Raises: NotReady if files cannot be reached.
     """
-    with translating_errors(f"reading {table.name}"):
-        scan = table.iceberg.scan(row_filter=EqualTo(column, value), selected_fields=tuple(columns), limit=limit)  # type: ignore[call-arg, arg-type]
+    with translating_errors(f"reading {granted.name}"):
+        scan = granted.table.iceberg.scan(row_filter=EqualTo(column, value), selected_fields=tuple(columns), limit=limit)  # type: ignore[call-arg, arg-type]
         return scan.to_arrow()
 
 
 def read_changes(
-    table: Table, after: int | None, until: int, *, columns: Sequence[str] | None = None, schema_id: int | None = None
+    granted: Granted, after: int | None, until: int, *, columns: Sequence[str] | None = None, schema_id: int | None = None
 ) -> Changes:
     """The changes after the snapshot `after`, up to and including `until`; `after` None: all rows of `until` count as added.
 
@@ -131,22 +133,23 @@ def read_changes(
     A snapshot with the operation `replace`, which only rewrites files, counts as no change. Raises: as `scan_snapshot`.
     """
     if after is None:
-        return Changes(scan_snapshot(table, until, columns=columns, schema_id=schema_id))
+        return Changes(scan_snapshot(granted, until, columns=columns, schema_id=schema_id))
+    table = granted.table
     schema = projected_schema(table, until, columns, schema_id)
     between = _snapshots_between(table, after, until)
     if between is not None and all(_keeps_rows(table, snapshot) for snapshot in between):
         if not between:
-            return Changes(relation(table, schema, []))
+            return Changes(relation(granted, schema, []))
         append_scan = table.iceberg.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
-        return Changes(relation(table, schema, collect_tasks(table, append_scan.plan_files)))
+        return Changes(relation(granted, schema, collect_tasks(table, append_scan.plan_files)))
     if table.iceberg.snapshot_by_id(after) is None:
         return Changes(None)
-    before_files = {_identity(task): task for task in plan_scan(table, after, None)}
-    after_files = {_identity(task): task for task in plan_scan(table, until, None)}
+    before_files = {_identity(task): task for task in plan_scan(granted, after, None)}
+    after_files = {_identity(task): task for task in plan_scan(granted, until, None)}
     added, removed = (
         [files[task] for task in files if task not in other] for files, other in ((after_files, before_files), (before_files, after_files))
     )
-    return Changes(relation(table, schema, added), relation(table, schema, removed) if removed else None)
+    return Changes(relation(granted, schema, added), relation(granted, schema, removed) if removed else None)
 
 
 def _identity(task: FileScanTask) -> tuple[str, frozenset[str]]:
@@ -172,8 +175,9 @@ def _keeps_rows(table: Table, snapshot: Snapshot) -> bool:
     return operation == Operation.REPLACE or (operation == Operation.APPEND and not adds_deletes(table, snapshot))
 
 
-def relation(table: Table, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:
+def relation(granted: Granted, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:
     """The rows of these files; see `scan_snapshot`."""
+    table = granted.table
     columns = [Column(field.field_id, field.name, type_mapping.sql_type_of_iceberg(field.field_type) or "") for field in schema.fields]
     # DuckDB renames columns with an empty name, and refuses names that differ only in case.
     readable = all(column.sql_type and column.name for column in columns) and len({column.name.lower() for column in columns}) == len(

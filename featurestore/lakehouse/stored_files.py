@@ -14,8 +14,8 @@ from pyiceberg.types import NestedField
 from featurestore.compiler.relations import Column, Extent, IcebergFiles
 from featurestore.errors import NotYet
 from featurestore.lakehouse import scans, type_mapping
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.scan_plan import TimeRange, plan_scan, projected_schema
-from featurestore.lakehouse.table import Table
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,15 @@ class StoredFiles:
     filesystem: pafs.FileSystem | None = None
 
 
-def stored_files(table: Table, snapshot_id: int, columns: Sequence[str], time: TimeRange) -> StoredFiles | None:
+def stored_files(granted: Granted, snapshot_id: int, columns: Sequence[str], time: TimeRange) -> StoredFiles | None:
     """The files of a snapshot, without those entirely outside of the time range; None if only `scans.scan_snapshot` can read them.
 
     Raises: as `scans.scan_snapshot`.
     """
+    table = granted.table
     schema = projected_schema(table, snapshot_id, columns)
     sql_types = [(field, type_mapping.sql_type_of_iceberg(field.field_type)) for field in schema.fields]
-    tasks = plan_scan(table, snapshot_id, time)
+    tasks = plan_scan(granted, snapshot_id, time)
     plain = all(not task.delete_files and task.file.file_format == FileFormat.PARQUET for task in tasks)
     (time_field,) = projected_schema(table, snapshot_id, [time.column]).fields
     extents = tuple(extent for task in tasks if (extent := _extent(task, time_field)) is not None)
@@ -51,7 +52,7 @@ def stored_files(table: Table, snapshot_id: int, columns: Sequence[str], time: T
     ):
         return None
     try:
-        locations, filesystem = scans.split_locations(table, [task.file for task in tasks])
+        locations, filesystem = scans.split_locations(granted, [task.file for task in tasks])
     except NotYet:
         return None
     by_path = {path: task for (_, _, path), task in zip(locations, tasks, strict=True)}
@@ -59,7 +60,7 @@ def stored_files(table: Table, snapshot_id: int, columns: Sequence[str], time: T
         tuple(by_path),
         extents,
         tuple(Column(field.field_id, field.name, sql_type or "") for field, sql_type in sql_types),
-        lambda paths: scans.relation(table, schema, [by_path[path] for path in paths]),
+        lambda paths: scans.relation(granted, schema, [by_path[path] for path in paths]),
         None if isinstance(filesystem, pafs.LocalFileSystem) else filesystem,
     )
 

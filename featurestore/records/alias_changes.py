@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.errors import CommitConflict, Conflict
-from featurestore.lakehouse import commits, tables, writes
+from featurestore.lakehouse import commits, granted, tables, writes
 from featurestore.lakehouse.table import Table
 from featurestore.records import model_events
 from featurestore.records.model_events import Event
@@ -62,7 +62,7 @@ class AliasRecord:
 
     def _changes(self) -> list[Mapping[str, Any]]:
         """The events of the alias in the table as it was loaded, newest first."""
-        events = model_events.events_of(self._table)
+        events = model_events.events_of(granted.system(self._table, self._runtime.settings))
         return [event for event in events if event["model"] == self._model and event["alias"] == self._alias]
 
 
@@ -80,7 +80,7 @@ def read_trail(runtime: Runtime) -> Trail:
     table = tables.find(runtime.catalog, model_events.model_events_table(runtime.settings))
     if table is None:
         return Trail(None, [], frozenset())
-    return Trail(table.snapshot_id, model_events.events_of(table), _pending(table))
+    return Trail(table.snapshot_id, model_events.events_of(granted.system(table, runtime.settings)), _pending(table))
 
 
 def mark_of(event: Event) -> str | None:

@@ -16,7 +16,7 @@ from featurestore.dsl.service import FeatureService
 from featurestore.dsl.value_types import checked_type
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import CommitConflict, Conflict, NotFound
-from featurestore.lakehouse import compaction, scans, tables, writes
+from featurestore.lakehouse import compaction, granted, scans, tables, writes
 from featurestore.lakehouse.table import Table
 from featurestore.records import stored_definition
 from featurestore.records.runtime import Runtime
@@ -190,7 +190,7 @@ def read_registry(runtime: Runtime, known: Registry | None = None) -> Registry:
     if known is not None and known.snapshot_id == snapshot_id and snapshot_id is not None:
         return known
     # Without the engine: it takes longer to open than these few rows take to read.
-    table_rows = scans.read_snapshot(table, snapshot_id).read_all()
+    table_rows = scans.read_snapshot(granted.system(table, runtime.settings), snapshot_id).read_all()
     # As integers: Arrow imports pandas to convert times, if it is installed.
     at = table_rows.schema.get_field_index("applied_at")
     records = table_rows.set_column(at, "applied_at", table_rows.column(at).cast(pa.int64())).to_pylist()

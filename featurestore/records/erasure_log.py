@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import commits, scans, tables, writes
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse import commits, granted, scans, tables, writes
+from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 
 SCHEMA = pa.schema(
@@ -46,8 +46,9 @@ class ErasureLog:
     """The log as it was read last; a number is given once."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self._settings = runtime.settings
         self._table = tables.create_if_absent(runtime.catalog, log_name(runtime), SCHEMA)
-        self._erasures = _read(self._table)
+        self._erasures = self._read()
 
     def begin(self, entity: str, key_digest: str, by: str | None, at: datetime) -> RecordedErasure:
         """Record a new erasure; or the one of the same key that was begun and not finished, which goes on."""
@@ -64,6 +65,9 @@ class ErasureLog:
         """Record that an erasure is done."""
         return self._append(lambda: replace(erasure, state=DONE, certificate=certificate, at=at))
 
+    def _read(self) -> dict[int, RecordedErasure]:
+        return _read(granted.system(self._table, self._settings))
+
     def _append(self, make: Any) -> RecordedErasure:
         def attempt() -> RecordedErasure:
             erasure: RecordedErasure = make()
@@ -77,7 +81,7 @@ class ErasureLog:
 
         def recover(conflict: CommitConflict) -> None:
             self._table = commits.reload(self._table)
-            self._erasures = _read(self._table)
+            self._erasures = self._read()
 
         return commits.retry(self._table.name, attempt, undone="the erasure was not recorded", recover=recover)
 
@@ -85,7 +89,7 @@ class ErasureLog:
 def read_erasures(runtime: Runtime) -> list[RecordedErasure]:
     """Every erasure, newest first; nothing is written."""
     table = tables.find(runtime.catalog, log_name(runtime))
-    found = {} if table is None else _read(table)
+    found = {} if table is None else _read(granted.system(table, runtime.settings))
     return sorted(found.values(), key=lambda erasure: erasure.number, reverse=True)
 
 
@@ -99,8 +103,8 @@ def log_name(runtime: Runtime) -> str:
     return f"{runtime.settings.registry_namespace}.erasures"
 
 
-def _read(table: Table) -> dict[int, RecordedErasure]:
-    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
+def _read(log: Granted) -> dict[int, RecordedErasure]:
+    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
     newest: dict[int, RecordedErasure] = {}
     for row in sorted(rows, key=lambda row: (row["number"], row["state"] == DONE)):
         fields = {name: row[name] for name in ("number", "entity", "key_digest", "state", "by", "at")}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse import granted, scans, tables, writes
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
@@ -126,12 +127,12 @@ def to_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
 def list_events(runtime: Runtime) -> list[dict[str, Any]]:
     """All events, newest first, as JSON values: times as RFC 3339, snapshot ids as text."""
     table = tables.find(runtime.catalog, model_events_table(runtime.settings))
-    return [] if table is None else events_of(table)
+    return [] if table is None else events_of(granted.system(table, runtime.settings))
 
 
-def events_of(table: Table) -> list[dict[str, Any]]:
+def events_of(log: Granted) -> list[dict[str, Any]]:
     """As `list_events`, of a table as it was loaded."""
-    records = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
+    records = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
     # Early releases gave the events of one commit the same time: logged before registered.
     rows = sorted(records, key=lambda row: (row["at"], row["version"] is not None, row["version"] or "", row["event"]), reverse=True)
     return [_event(row) for row in rows]

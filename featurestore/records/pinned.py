@@ -8,6 +8,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Relation
 from featurestore.errors import NotFound
 from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse.granted import Granted, Permit
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.stored_files import StoredFiles, stored_files
 from featurestore.lakehouse.table import Table
@@ -23,9 +24,14 @@ from featurestore.values.arguments import Snapshots, check_snapshots
 class Pinned:
     """A feature table at a snapshot, with its state there; `snapshot_id` None means no rows."""
 
-    table: Table
+    granted: Granted
     snapshot_id: int | None
     state: State
+
+    @property
+    def table(self) -> Table:
+        """The table."""
+        return self.granted.table
 
     @property
     def through(self) -> int | None:
@@ -44,15 +50,20 @@ class Pinned:
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns of the rows, without files that are entirely outside of [lower, upper]."""
-        return scans.scan_snapshot(self.table, self.snapshot_id, columns=columns, time=_within(lower, upper))
+        return scans.scan_snapshot(self.granted, self.snapshot_id, columns=columns, time=_within(lower, upper))
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles | None:
         """The files of `rows`; None if there are no rows."""
-        return None if self.snapshot_id is None else stored_files(self.table, self.snapshot_id, columns, _within(lower, upper))
+        return None if self.snapshot_id is None else stored_files(self.granted, self.snapshot_id, columns, _within(lower, upper))
 
 
 def _within(lower: int | None, upper: int | None) -> TimeRange:
     return TimeRange("feature_timestamp", *(None if end is None else times.bound(end) for end in (lower, upper)))
+
+
+def feature_tables(runtime: Runtime, plan: ServicePlan) -> list[str]:
+    """The names in the catalog of the feature tables that a service selects from."""
+    return [runtime.features_table(name) for name in dict.fromkeys(use.table for use in plan.uses)]
 
 
 def pin(
@@ -60,13 +71,17 @@ def pin(
     plan: ServicePlan,
     snapshots: Snapshots | None = None,
     loaded: Mapping[str, Table] | None = None,
+    permit: Permit | None = None,
 ) -> dict[str, Pinned]:
     """The plan's feature tables at these snapshots, by default at their current ones; tables in `loaded` are not loaded again.
 
-    Raises: NotFound for a table that the plan does not read, a snapshot that the table does not have, and a tag that does not exist or does
-    not have the table.
+    They are read by `permit`, by default one to read the service, which covers the feature tables that it selects from.
+
+    Raises: Forbidden; NotFound for a table that the plan does not read, a snapshot that the table does not have, and a tag that does not
+    exist or does not have the table.
     """
     names = list(dict.fromkeys(use.table for use in plan.uses))
+    permit = permit or runtime.reader.permit("SERVICE", plan.service, feature_tables(runtime, plan))
     chosen = check_snapshots(snapshots)
     for name in () if isinstance(chosen, str) else chosen:
         if name not in names:
@@ -78,5 +93,5 @@ def pin(
         snapshot_id = requested.get(name, table.snapshot_id)
         if snapshot_id is not None and snapshot_id not in table.snapshot_ids:
             raise NotFound("snapshot", str(snapshot_id), map(str, table.snapshot_ids), runtime.features_table(name))
-        pinned[name] = Pinned(table, snapshot_id, feature_table.state_at(table, snapshot_id))
+        pinned[name] = Pinned(runtime.reader.grant(table, permit), snapshot_id, feature_table.state_at(table, snapshot_id))
     return pinned

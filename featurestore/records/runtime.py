@@ -4,12 +4,15 @@ import copy
 from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from featurestore.errors import Forbidden
 from featurestore.event_sender import EventSender
 from featurestore.lakehouse.catalog import Catalog, open_catalog
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
+from featurestore.records.operator import Operator
+from featurestore.records.reader import Reader
 from featurestore.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,16 +24,6 @@ Look = Callable[[bool, Collection[str]], None]
 """A look at MLflow, with the arguments of `RegistryLook.look`."""
 
 
-class Reader(Protocol):
-    """Whoever a verb reads tables for that it names itself; see `access.rights`."""
-
-    def require_rows(self, table: str) -> None:
-        """Check that it may read the rows of a table. Raises: Forbidden."""
-
-    def require_files(self) -> None:
-        """Check that it may read files of this machine. Raises: Forbidden."""
-
-
 class Runtime:
     """The shared components, each opened once on first use. May be used from several threads."""
 
@@ -39,7 +32,7 @@ class Runtime:
         self.settings = settings
         self._look = look
         self._for_requests = False
-        self.reader: Reader | None = None
+        self.reader: Reader = Operator()
         self.source_folders: tuple[Path, ...] | None = None
         self._interruptible: ExpressionEvaluator | None = None
         self._lock = RLock()
@@ -57,10 +50,21 @@ class Runtime:
         return runtime
 
     def for_reader(self, reader: Reader) -> Self:
-        """A runtime with the same components for the requests of one principal: spines read only what it may."""
+        """A runtime with the same components for the requests of one principal, which reads only rows that it may."""
         runtime = copy.copy(self)
         runtime.reader = reader
         return runtime
+
+    def as_operator(self) -> Self:
+        """A runtime with the same components that reads as the store does, whoever asked: for verbs that return none of those rows."""
+        return self.for_reader(Operator())
+
+    @property
+    def operator(self) -> Operator:
+        """The store as the reader. Raises: Forbidden in the runtime of a principal, whose rows are granted by its `reader`."""
+        if not isinstance(self.reader, Operator):
+            raise Forbidden("this reads rows with all rights of the store; ask an administrator to do it")
+        return self.reader
 
     @property
     def catalog(self) -> Catalog:

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import commits, scans, tables, writes
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse import commits, granted, scans, tables, writes
+from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 from featurestore.records.traffic_split import TrafficSplit
 from featurestore.settings import Settings
@@ -50,14 +50,14 @@ def traffic_table(settings: Settings) -> str:
 def read_changes(runtime: Runtime, model: str) -> list[TrafficChange]:
     """The changes of a model's split, the newest first."""
     table = tables.find(runtime.catalog, traffic_table(runtime.settings))
-    return [] if table is None else [change for change in _changes(table) if change.split.model == model]
+    return [] if table is None else [change for change in _changes(granted.system(table, runtime.settings)) if change.split.model == model]
 
 
 class TrafficRecord:
     """The changes of a model's split as they were read before another one, which is appended only if nobody changed it since."""
 
     def __init__(self, runtime: Runtime, model: str) -> None:
-        self._model = model
+        self._model, self._settings = model, runtime.settings
         self._table = tables.create_if_absent(runtime.catalog, traffic_table(runtime.settings), SCHEMA)
         self.changes = self._of_model()
 
@@ -86,7 +86,7 @@ class TrafficRecord:
         self.changes = [change, *self.changes]
 
     def _of_model(self) -> list[TrafficChange]:
-        return [change for change in _changes(self._table) if change.split.model == self._model]
+        return [change for change in _changes(granted.system(self._table, self._settings)) if change.split.model == self._model]
 
 
 class TrafficSplits:
@@ -121,7 +121,7 @@ class TrafficSplits:
             if pointer == self._read_at and self._splits is not None:
                 return []
             table = None if pointer is None else tables.find(runtime.catalog, identifier)
-            before, splits = self._splits or {}, {} if table is None else _in_force(_changes(table))
+            before, splits = self._splits or {}, {} if table is None else _in_force(_changes(granted.system(table, runtime.settings)))
             changed = sorted(name for name in {*before, *splits} if before.get(name) != splits.get(name))
             for name in changed:
                 self._prepare(name)
@@ -137,9 +137,9 @@ def _in_force(changes: Iterable[TrafficChange]) -> dict[str, TrafficSplit]:
     return {model: split for model, split in newest.items() if split.places}
 
 
-def _changes(table: Table) -> list[TrafficChange]:
+def _changes(log: Granted) -> list[TrafficChange]:
     """All changes in the table as it was loaded, the newest first."""
-    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
+    rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
     return sorted(map(_change, rows), key=lambda change: change.at, reverse=True)
 
 

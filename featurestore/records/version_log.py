@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import commits, scans, tables, writes
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse import commits, granted, scans, tables, writes
+from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
@@ -65,8 +65,9 @@ class VersionLog:
     """The log as it was read last. A row is appended only to the newest state of the log, so that of two calls one comes first."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self._settings = runtime.settings
         self._table = tables.create_if_absent(runtime.catalog, log_name(runtime), SCHEMA)
-        self._rows = _read(self._table)
+        self._rows = _read(granted.system(self._table, self._settings))
 
     @property
     def versions(self) -> dict[str, RecordedVersion]:
@@ -103,7 +104,7 @@ class VersionLog:
 
         def recover(conflict: CommitConflict) -> None:
             self._table = commits.reload(self._table)
-            self._rows = _read(self._table)
+            self._rows = _read(granted.system(self._table, self._settings))
 
         return commits.retry(self._table.name, attempt, undone="no tag was set or removed", recover=recover)
 
@@ -116,11 +117,11 @@ def log_name(runtime: Runtime) -> str:
 def read_versions(runtime: Runtime) -> dict[str, RecordedVersion]:
     """Every version by its id, oldest first; nothing is written."""
     table = tables.find(runtime.catalog, log_name(runtime))
-    return {} if table is None else _newest(_read(table))
+    return {} if table is None else _newest(_read(granted.system(table, runtime.settings)))
 
 
-def _read(table: Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = scans.read_snapshot(table, table.snapshot_id).read_all().to_pylist()
+def _read(log: Granted) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
     return sorted(rows, key=lambda row: row["number"])
 
 

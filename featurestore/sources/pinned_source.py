@@ -8,6 +8,7 @@ from featurestore.dsl.source import Source
 from featurestore.errors import FeatureStoreError
 from featurestore.files import confinement, listing
 from featurestore.lakehouse import tables
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.records import source_pins
 from featurestore.records.runtime import Runtime
@@ -22,18 +23,23 @@ class PinnedSource:
 
     source: Source
     pins: Pins
-    tables: Mapping[str, Table]
+    tables: Mapping[str, Granted]
+
+    @property
+    def granted(self) -> Granted | None:
+        """The table of a source that is one table; None for a query or files."""
+        return None if self.source.table is None else self.tables[self.source.table]
 
     @property
     def table(self) -> Table | None:
-        """The table of a source that is one table; None for a query or files."""
-        return None if self.source.table is None else self.tables[self.source.table]
+        """As `granted`, without its rows."""
+        return None if self.granted is None else self.granted.table
 
     def read_at(self, name: str) -> tuple[int | None, int]:
         """The snapshot id and schema id at which to read a table; pins of early releases mean the schema of the snapshot."""
         pin = self.pins[name]
         snapshot, schema = source_pins.snapshot_id(pin), source_pins.schema_id(pin)
-        return snapshot, tables.schema_id_of(self.tables[name], snapshot) if schema is None else schema
+        return snapshot, tables.schema_id_of(self.tables[name].table, snapshot) if schema is None else schema
 
 
 def open_source(runtime: Runtime, source: Source) -> PinnedSource:
@@ -43,7 +49,7 @@ def open_source(runtime: Runtime, source: Source) -> PinnedSource:
 
 def open_sources(runtime: Runtime, sources: Iterable[Source]) -> dict[str, PinnedSource | FeatureStoreError]:
     """Pin sources at their current state, by name; for a source that cannot be opened the error."""
-    loaded: dict[str, Table] = {}
+    loaded: dict[str, Granted] = {}
     pinned: dict[str, PinnedSource | FeatureStoreError] = {}
     for source in sources:
         try:
@@ -61,7 +67,7 @@ def open_source_at(runtime: Runtime, source: Source, pins: Pins) -> PinnedSource
     if set(pins) != set(source_tables(source)):
         return None
     loaded = _load(runtime, pins)
-    return PinnedSource(source, pins, loaded) if all(_has_pin(loaded[name], pin) for name, pin in pins.items()) else None
+    return PinnedSource(source, pins, loaded) if all(_has_pin(loaded[name].table, pin) for name, pin in pins.items()) else None
 
 
 def source_tables(source: Source) -> tuple[str, ...]:
@@ -71,15 +77,16 @@ def source_tables(source: Source) -> tuple[str, ...]:
     return (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
 
 
-def _load(runtime: Runtime, names: Iterable[str]) -> dict[str, Table]:
-    return {name: tables.load(runtime.catalog, name) for name in names}
+def _load(runtime: Runtime, names: Iterable[str]) -> dict[str, Granted]:
+    # As the store: an administrator applied the definition of the source.
+    return {name: runtime.operator.grant(tables.load(runtime.catalog, name)) for name in names}
 
 
-def _pin(runtime: Runtime, source: Source, loaded: Mapping[str, Table]) -> PinnedSource:
+def _pin(runtime: Runtime, source: Source, loaded: Mapping[str, Granted]) -> PinnedSource:
     if source.path is not None:
         return PinnedSource(source, _file_states(runtime, source.path), {})
     of_source = {name: loaded[name] for name in source_tables(source)}
-    return PinnedSource(source, {name: source_pins.current_pin(table) for name, table in of_source.items()}, of_source)
+    return PinnedSource(source, {name: source_pins.current_pin(granted.table) for name, granted in of_source.items()}, of_source)
 
 
 def _file_states(runtime: Runtime, path: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation, Session
 from featurestore.engine.watch import current, use_watch
 from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query import add_query
 
@@ -24,7 +24,7 @@ QUERY = "query"
 class TableAt(NamedTuple):
     """A table with the snapshot and the schema to read; None means no rows, and the schema of the snapshot."""
 
-    table: Table
+    granted: Granted
     snapshot_id: int | None
     schema_id: int | None
 

@@ -61,16 +61,16 @@ def add_source(
         files = source_files(runtime, pinned).relation
         return SourceRows(session.add(name, files if rows else _without_rows(_file_columns(runtime, files))))
     if source.table is not None:
-        table = pinned.tables[source.table]
+        granted = pinned.tables[source.table]
         snapshot_id, schema_id = pinned.read_at(source.table)
         time = None
-        known = tables.column_names(table, schema_id)
+        known = tables.column_names(granted.table, schema_id)
         if bounds is not None and (raw := resolve(source.timestamp, known)) is not None:
             time = None if source.timestamp in source.columns else TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
-        relation = scans.scan_snapshot(table, snapshot_id if rows else None, columns=reads, time=time, schema_id=schema_id)
+        relation = scans.scan_snapshot(granted, snapshot_id if rows else None, columns=reads, time=time, schema_id=schema_id)
         return SourceRows(session.add(name, relation), relation.rows if isinstance(relation, IcebergFiles) else None)
     tree = parse_query(source.sql or "")
-    read_at = {table_name: TableAt(table, *pinned.read_at(table_name)) for table_name, table in pinned.tables.items()}
+    read_at = {name: TableAt(granted, *pinned.read_at(name)) for name, granted in pinned.tables.items()}
     if rows:
         return SourceRows(session.add(name, query_rows(runtime, tree, read_at, "its SQL")))
     return SourceRows(session.add(name, _without_rows(query_columns(runtime, tree, read_at, "its SQL"))))
@@ -148,7 +148,7 @@ def source_folders(pinned: PinnedSource) -> list[str]:
     """The local folders that a session must be able to read for this source; a query's rows are read by another session."""
     if pinned.source.path is not None:
         return sorted({os.path.dirname(path) for path in pinned.pins})
-    return [] if pinned.table is None else data_folders(pinned.table)
+    return [] if pinned.granted is None else data_folders(pinned.granted)
 
 
 @contextmanager
@@ -166,13 +166,13 @@ def source_changes(pinned: PinnedSource, since: Pins, reads: Sequence[str]) -> s
 
     Without changed columns or rows in the result, they are unknown: the whole source must be read.
     """
-    name, table = pinned.source.table, pinned.table
-    if name is None or table is None:
+    name, granted = pinned.source.table, pinned.granted
+    if name is None or granted is None:
         return scans.Changes(None)
     before, (now, schema_id) = source_pins.snapshot_id(since.get(name, "")), pinned.read_at(name)
     if before is None or now is None:
         return scans.Changes(None)
-    return scans.read_changes(table, before, now, columns=reads, schema_id=schema_id)
+    return scans.read_changes(granted, before, now, columns=reads, schema_id=schema_id)
 
 
 def _file_columns(runtime: Runtime, files: LocalFiles) -> dict[str, str]:

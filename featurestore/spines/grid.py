@@ -92,7 +92,7 @@ def open_grid(
     if timestamp in plan.entity_columns:
         raise RequestError(f"'{timestamp}' is a key column of service {plan.service}; give timestamp= another name", field="timestamp")
     until = grid.end if known == "then" else None
-    with runtime.engine.session(data_folders(*(pinned[use.table].table for use in uses))) as session:
+    with runtime.engine.session(data_folders(*(pinned[use.table].granted for use in uses))) as session:
         keys: list[Query] = []
         for index, use in enumerate(uses):
             table = pinned[use.table]

@@ -14,7 +14,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError
 from featurestore.files.spine_files import open_spine_files
 from featurestore.lakehouse import scans, tables
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse.granted import Granted
 from featurestore.records import named_versions
 from featurestore.records.runtime import Runtime
 from featurestore.sources.query_rows import TableAt, open_query
@@ -91,7 +91,7 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
     elif isinstance(spine, pa.RecordBatchReader):
         yield spine, None
     elif isinstance(spine, SpineFiles):
-        _require_files(runtime)
+        runtime.reader.require_files()
         with open_spine_files(runtime.files, lambda: runtime.engine, spine.pattern, spine.format, times) as rows:
             yield rows, None
     elif (table := frames.to_arrow_table(spine)) is not None:
@@ -100,14 +100,15 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
         text = os.fspath(spine).strip()
         if text.startswith("iceberg:"):
             name, at, snapshot = text.removeprefix("iceberg:").partition("@")
-            table = _load(runtime, name)
+            granted = _load(runtime, name)
+            table = granted.table
             snapshot_id = named_versions.snapshot_id(runtime, table, snapshot) if at else table.snapshot_id
-            yield scans.read_snapshot(table, snapshot_id), {"table": table.name, "snapshot_id": _text(snapshot_id)}
+            yield scans.read_snapshot(granted, snapshot_id), {"table": table.name, "snapshot_id": _text(snapshot_id)}
         elif frames.is_query(text):
             with _open_sql(runtime, text) as rows_and_origin:
                 yield rows_and_origin
         else:
-            _require_files(runtime)
+            runtime.reader.require_files()
             with open_spine_files(runtime.files, lambda: runtime.engine, text, times=times) as rows:
                 yield rows, None
 
@@ -120,22 +121,16 @@ def _open_sql(runtime: Runtime, text: str) -> Iterator[OpenRows]:
     except SqlProblem as error:
         raise RequestError(f"the spine's SQL cannot be used: {error}") from error
     loaded = {name: _load(runtime, name) for name in names}
-    at = {name: TableAt(table, table.snapshot_id, None) for name, table in loaded.items()}
+    at = {name: TableAt(granted, granted.table.snapshot_id, None) for name, granted in loaded.items()}
     with open_query(runtime, tree, at, "the spine's SQL") as rows:
-        yield rows, {"sql": text, "tables": {name: _text(table.snapshot_id) for name, table in loaded.items()}}
+        yield rows, {"sql": text, "tables": {name: _text(granted.table.snapshot_id) for name, granted in loaded.items()}}
 
 
-def _require_files(runtime: Runtime) -> None:
-    if runtime.reader is not None:
-        runtime.reader.require_files()
-
-
-def _load(runtime: Runtime, name: str) -> Table:
+def _load(runtime: Runtime, name: str) -> Granted:
     """Load a table that a request names. Raises: Forbidden before anything tells whether it exists; NotFound."""
     local = local_name(name)
-    if runtime.reader is not None:
-        runtime.reader.require_rows(local)
-    return tables.load(runtime.catalog, local)
+    permit = runtime.reader.permit("TABLE", local)
+    return runtime.reader.grant(tables.load(runtime.catalog, local), permit)
 
 
 def _text(snapshot_id: int | None) -> str | None:

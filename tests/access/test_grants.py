@@ -17,6 +17,7 @@ from featurestore.access.standing import Claim, check_standing
 from featurestore.errors import Forbidden, NotFound, NotReady, RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.values import times
+from tests.granting import grant
 
 HIM = Principal("him", frozenset({"analysts"}))
 
@@ -87,7 +88,7 @@ def test_a_grant_holds_until_it_is_revoked(store: FeatureStore) -> None:
     assert (granted.privilege, granted.on, granted.to) == ("READ", "VIEW customer_orders", "GROUP analysts")
     assert store.grant("READ", "VIEW customer_orders", "GROUP analysts").granted == granted.granted, "once is enough"
     table = tables.load(store.backend.runtime.catalog, grants_table(store.settings))
-    assert scans.read_snapshot(table, table.snapshot_id).read_all().num_rows == 1
+    assert scans.read_snapshot(grant(table), table.snapshot_id).read_all().num_rows == 1
     rights = rights_of(store)
     for privilege, expected in ((Privilege.READ, True), (Privilege.READ_ONLINE, True), (Privilege.USE, True), (Privilege.WRITE, False)):
         assert rights.has(privilege, Kind.VIEW, "customer_orders") is expected

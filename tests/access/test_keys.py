@@ -17,6 +17,7 @@ from featurestore.access.tokens import make_token, parse_token
 from featurestore.errors import Conflict, Forbidden, NotFound, NotReady, RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.values import times
+from tests.granting import grant
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_a_use_is_recorded_once_an_hour(store: FeatureStore) -> None:
     uses.record()
     assert read_last_uses(runtime) == {created.key.id: times.moment(start + HOUR)}
     table = tables.load(runtime.catalog, uses_table(runtime.settings))
-    assert scans.read_snapshot(table, table.snapshot_id).read_all().num_rows == 2
+    assert scans.read_snapshot(grant(table), table.snapshot_id).read_all().num_rows == 2
 
 
 def test_a_use_that_could_not_be_recorded_is_recorded_later(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:

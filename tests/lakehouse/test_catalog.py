@@ -11,6 +11,7 @@ from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.lakehouse.table import Table
 from featurestore.settings import Settings
+from tests.granting import grant
 from tests.lakehouse import postgres
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
 
@@ -39,7 +40,7 @@ def test_any_folder_name_is_a_warehouse(tmp_path: Path, name: str, as_address: b
     with open_catalog(Settings(home=tmp_path / "home", warehouse=location)) as catalog:
         table = tables.create(catalog, "shop.orders", EVENTS, month_of="t")
         snapshot = writes.append(table, reader(ROWS), summary={})
-        scanned = scans.scan_snapshot(tables.load(catalog, "shop.orders"), snapshot)
+        scanned = scans.scan_snapshot(grant(tables.load(catalog, "shop.orders")), snapshot)
         assert by_id(scanned) == ROWS.to_pylist()
         assert table.iceberg.scan().to_arrow().to_pylist() == ROWS.to_pylist()
     assert len(list((warehouse / "shop/orders/data").iterdir())) == len(files(table)) == 1
@@ -51,7 +52,7 @@ def test_tables_that_pyiceberg_made_under_an_encoded_address_are_read(tmp_path: 
         catalog.create_namespace("shop")
         table = Table(catalog.create_table("shop.orders", EVENTS, location=(tmp_path / "a b").as_uri()))
         table.iceberg.append(ROWS)
-        assert by_id(scans.scan_snapshot(table, table.snapshot_id)) == ROWS.to_pylist()
+        assert by_id(scans.scan_snapshot(grant(table), table.snapshot_id)) == ROWS.to_pylist()
     assert (tmp_path / "a%20b").is_dir()
 
 

@@ -11,6 +11,7 @@ from featurestore.errors import CommitConflict, OutOfResources, TypeMismatch
 from featurestore.lakehouse import compaction, scans, tables, writes
 from featurestore.lakehouse.compaction import MIN_SMALL_FILES, FileGroup, Rewrite
 from featurestore.lakehouse.table import Table
+from tests.granting import grant
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import dead_line, open_interfered
@@ -25,13 +26,13 @@ def make_scattered_table(catalog: Catalog, rows: int, month_of: str | None = "t"
 
 
 def rows_of(table: Table, group: FileGroup) -> pa.Table:
-    return pa.Table.from_pylist(by_id(compaction.read_group(table, group)), EVENTS)
+    return pa.Table.from_pylist(by_id(compaction.read_group(grant(table), group)), EVENTS)
 
 
 def rewritten(table: Table, drop: int = 0) -> Rewrite:
     """New files for every fragmented partition, sorted by k, the first rows dropped."""
-    rewrite = Rewrite(table)
-    for group in compaction.partitions(table):
+    rewrite = Rewrite(grant(table))
+    for group in compaction.partitions(grant(table)):
         small = group.small_files()
         if small is not None:
             rewrite.write(small, reader(rows_of(table, small).sort_by("k").slice(drop)))
@@ -43,7 +44,7 @@ def count_rows(table: Table) -> tuple[Mapping[str, str], Mapping[str, str]]:
 
 
 def keys(table: Table, snapshot: int | None) -> list[int]:
-    return [row["k"] for row in by_id(scans.scan_snapshot(table, snapshot))]
+    return [row["k"] for row in by_id(scans.scan_snapshot(grant(table), snapshot))]
 
 
 @pytest.mark.parametrize("month_of", ["t", None])
@@ -58,20 +59,20 @@ def test_many_files_become_one_and_no_row_changes(catalog: Catalog, month_of: st
     summary = tables.summary(fresh, fresh.iceberg.metadata.current_snapshot_id or 0)
     assert (summary["operation"], summary["by"], summary["total-records"], summary["total-data-files"]) == ("replace", "test", "6", "1")
     assert fresh.properties["rows-seen"] == "6"
-    assert not [group for group in compaction.partitions(fresh) if group.small_files()]
+    assert not [group for group in compaction.partitions(grant(fresh)) if group.small_files()]
 
 
 def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> None:
     table = make_scattered_table(catalog, MIN_SMALL_FILES)
     for number in range(MIN_SMALL_FILES - 1):
         writes.append(table, reader(events((100 + number, "2026-02-05", "x"))), summary={})
-    assert [(group.files, group.rows) for group in compaction.partitions(table)] == [
+    assert [(group.files, group.rows) for group in compaction.partitions(grant(table))] == [
         (MIN_SMALL_FILES, MIN_SMALL_FILES),
         (MIN_SMALL_FILES - 1, MIN_SMALL_FILES - 1),
     ]
-    assert [group.small_files() is None for group in compaction.partitions(table)] == [False, True]
+    assert [group.small_files() is None for group in compaction.partitions(grant(table))] == [False, True]
     rewritten(table).commit(count_rows)
-    assert [group.files for group in compaction.partitions(table)] == [1, MIN_SMALL_FILES - 1]
+    assert [group.files for group in compaction.partitions(grant(table))] == [1, MIN_SMALL_FILES - 1]
 
 
 def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
@@ -79,17 +80,17 @@ def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:
     seen = table.snapshot_id
     assert seen is not None
     _, compacted = rewritten(table).commit(count_rows)
-    nothing = scans.read_changes(table, seen, compacted)
+    nothing = scans.read_changes(grant(table), seen, compacted)
     assert nothing.appended
     assert by_id(nothing.relation) == []
     writes.append(table, reader(events((7, "2026-01-06", "late"))), summary={})
     late = table.snapshot_id
     assert late is not None
     for after in (seen, compacted):
-        changes = scans.read_changes(table, after, late)
+        changes = scans.read_changes(grant(table), after, late)
         assert changes.appended
         assert [row["k"] for row in by_id(changes.relation)] == [7]
-    early = scans.read_changes(table, table.snapshot_ids[3], late)
+    early = scans.read_changes(grant(table), table.snapshot_ids[3], late)
     assert sorted(row["k"] for row in by_id(early.relation)) == [1, 2, 7]
     assert compaction.only_rewritten(table, seen, compacted)
     assert not compaction.only_rewritten(table, seen, late)
@@ -107,7 +108,7 @@ def test_rows_that_are_dropped_are_an_overwrite(catalog: Catalog) -> None:
     assert tables.summary(table, made)["operation"] == "overwrite"
     assert keys(table, made) == [3, 4, 5, 6]
     assert len(keys(table, before)) == 6
-    assert not scans.read_changes(table, before, made).appended
+    assert not scans.read_changes(grant(table), before, made).appended
 
 
 def test_rows_appended_meanwhile_stay(catalog: Catalog) -> None:
@@ -137,10 +138,10 @@ def test_of_two_rewrites_the_first_wins_and_the_other_leaves_nothing(both: Catal
 
 def test_a_failure_leaves_no_file(catalog: Catalog) -> None:
     table = make_scattered_table(catalog, 6)
-    (group,) = compaction.partitions(table)
+    (group,) = compaction.partitions(grant(table))
     wrong = rows_of(table, group).set_column(0, "k", pa.array(["x"] * 6))
     with pytest.raises(TypeMismatch):
-        Rewrite(table).write(group, reader(wrong))
+        Rewrite(grant(table)).write(group, reader(wrong))
     rewrite = rewritten(table)
     rewrite.discard()
     assert len(files(table)) == 6
@@ -168,19 +169,19 @@ def test_partitions_with_deleted_rows_are_left_alone(catalog: Catalog) -> None:
     table = Table(catalog.create_table("shop.orders", EVENTS))
     table.iceberg.append(events(*((number, "2026-01-01", "a") for number in range(6))))
     delete_rows(table, DataFileContent.POSITION_DELETES, [0])
-    assert compaction.partitions(tables.load(catalog, "shop.orders")) == []
+    assert compaction.partitions(grant(tables.load(catalog, "shop.orders"))) == []
 
 
 def test_a_table_without_rows_has_nothing_to_compact(catalog: Catalog) -> None:
-    assert compaction.partitions(tables.create(catalog, "features.f", EVENTS, month_of="t")) == []
+    assert compaction.partitions(grant(tables.create(catalog, "features.f", EVENTS, month_of="t"))) == []
 
 
 def test_large_partitions_are_cut_into_files_of_the_target_size(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "ROW_GROUP_ROWS", 2)
     table = make_scattered_table(catalog, 7)
-    (group,) = compaction.partitions(table)
+    (group,) = compaction.partitions(grant(table))
     monkeypatch.setattr(compaction, "TARGET_BYTES", 3 * group.bytes // 7)
-    rewrite = Rewrite(table)
+    rewrite = Rewrite(grant(table))
     rewrite.write(group, reader(rows_of(table, group).sort_by("k"), size=2))
     _, made = rewrite.commit(count_rows)
     assert sorted(table.iceberg.inspect.files()["record_count"].to_pylist()) == [1, 3, 3]

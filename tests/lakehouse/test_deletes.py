@@ -11,6 +11,7 @@ from featurestore.errors import NotYet
 from featurestore.lakehouse import scans
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.table import Table
+from tests.granting import grant
 from tests.lakehouse.data import events
 from tests.lakehouse.deletes import add_foreign, delete_by_vector, delete_equal, delete_rows
 from tests.lakehouse.test_scans import ROWS, current, rows_of, user_table
@@ -19,12 +20,12 @@ POSITION = DataFileContent.POSITION_DELETES
 
 
 def keys(table: Table, snapshot_id: int | None = None) -> list[int]:
-    return sorted(row["k"] for row in rows_of(scans.scan_snapshot(table, snapshot_id or current(table))))
+    return sorted(row["k"] for row in rows_of(scans.scan_snapshot(grant(table), snapshot_id or current(table))))
 
 
 def change(table: Table, after: int) -> tuple[list[int], list[int]]:
     """The keys that came and went."""
-    changes = scans.read_changes(table, after, current(table))
+    changes = scans.read_changes(grant(table), after, current(table))
     came, went = (
         Counter(tuple(sorted(row.items())) for row in ([] if part is None else rows_of(part)))
         for part in (changes.relation, changes.removed)
@@ -78,18 +79,18 @@ def test_equality_deletes_are_refused_whatever_is_asked_for(catalog: Catalog, op
     delete_equal(table, events((1, "2020-01-01", "old")), ["k"], operation)
     late = TimeRange("t", lower_us=1_700_000_000_000_000)
     for ask in (
-        lambda: scans.scan_snapshot(table, current(table)),
-        lambda: scans.scan_snapshot(table, current(table), time=late),
-        lambda: scans.snapshot_files(table, current(table)),
-        lambda: scans.read_snapshot(table, current(table)),
-        lambda: scans.read_changes(table, before, current(table)),
-        lambda: scans.read_changes(table, None, current(table)),
+        lambda: scans.scan_snapshot(grant(table), current(table)),
+        lambda: scans.scan_snapshot(grant(table), current(table), time=late),
+        lambda: scans.snapshot_files(grant(table), current(table)),
+        lambda: scans.read_snapshot(grant(table), current(table)),
+        lambda: scans.read_changes(grant(table), before, current(table)),
+        lambda: scans.read_changes(grant(table), None, current(table)),
     ):
         with pytest.raises(NotYet, match=r"shop.orders has equality deletes.*compaction"):
             ask()
     table.iceberg.append(events((9, "2026-06-01", "z")))
     with pytest.raises(NotYet, match=r"shop.orders has equality deletes"):
-        scans.read_changes(table, before, current(table))
+        scans.read_changes(grant(table), before, current(table))
     assert keys(table, before) == [1, 2, 3]
 
 
@@ -98,4 +99,4 @@ def test_formats_that_cannot_be_read_are_named(catalog: Catalog) -> None:
     table.iceberg.append(ROWS)
     add_foreign(table, FileFormat.AVRO)
     with pytest.raises(NotYet, match=r"shop.orders has AVRO files.*rewrite"):
-        scans.scan_snapshot(table, current(table))
+        scans.scan_snapshot(grant(table), current(table))

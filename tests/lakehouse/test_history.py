@@ -13,6 +13,7 @@ from pyiceberg.types import LongType
 
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.table import Table
+from tests.granting import grant
 from tests.lakehouse.data import by_id, reader
 
 # Columns a, b and c come, go and change places under the same names; k stays.
@@ -97,12 +98,12 @@ def test_every_snapshot_is_read_as_it_was(catalog: Catalog, actions: list[tuple[
         world.act(*action)
     table = tables.load(catalog, world.table.name)
     for snapshot, rows in world.snapshots.items():
-        assert sort_rows(by_id(scans.scan_snapshot(table, snapshot))) == sort_rows(rows)
-        assert sort_rows(scans.read_snapshot(table, snapshot).read_all().to_pylist()) == sort_rows(rows)
+        assert sort_rows(by_id(scans.scan_snapshot(grant(table), snapshot))) == sort_rows(rows)
+        assert sort_rows(scans.read_snapshot(grant(table), snapshot).read_all().to_pylist()) == sort_rows(rows)
     for before, after, added in world.appends:
         if before is None or before not in world.snapshots:
             continue
-        changes = scans.read_changes(table, before, after)
+        changes = scans.read_changes(grant(table), before, after)
         assert changes.appended == (added is not None)
         if added is not None:
             assert sort_rows(by_id(changes.relation)) == sort_rows(added)
@@ -113,4 +114,4 @@ def test_the_oracle_can_fail(catalog: Catalog) -> None:
     world.act("append", 2)
     world.rows[0]["a"] += 1
     with pytest.raises(AssertionError):
-        assert sort_rows(by_id(scans.scan_snapshot(world.table, world.table.snapshot_id))) == sort_rows(world.rows)
+        assert sort_rows(by_id(scans.scan_snapshot(grant(world.table), world.table.snapshot_id))) == sort_rows(world.rows)

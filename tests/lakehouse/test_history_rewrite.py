@@ -15,6 +15,7 @@ from featurestore.errors import Conflict
 from featurestore.lakehouse import scans, tables, tags, writes
 from featurestore.lakehouse.history_rewrite import Matches, find_in_history, rewrite_history
 from featurestore.lakehouse.table import Table
+from tests.granting import grant
 from tests.lakehouse import deletes
 
 STAMP = pa.timestamp("us", "UTC")
@@ -31,7 +32,7 @@ def add(table: Table, data: pa.Table) -> None:
 
 
 def snapshots(table: Table) -> dict[int, list[dict[str, Any]]]:
-    return {id: scans.read_snapshot(table, id).read_all().sort_by([("at", "ascending")]).to_pylist() for id in table.snapshot_ids}
+    return {id: scans.read_snapshot(grant(table), id).read_all().sort_by([("at", "ascending")]).to_pylist() for id in table.snapshot_ids}
 
 
 def files(table: Table) -> set[Path]:
@@ -53,31 +54,31 @@ def table(both: Catalog) -> Table:
 def test_rows_leave_every_snapshot(table: Table, both: Catalog) -> None:
     before, ids = snapshots(table), table.snapshot_ids
     matches = Matches([{"k": 2}])
-    assert find_in_history(table, matches).rows == 4
-    removed = rewrite_history(table, matches)
+    assert find_in_history(grant(table), matches).rows == 4
+    removed = rewrite_history(grant(table), matches)
     assert (removed.rows, removed.snapshots) == (4, tuple(ids))
     again = tables.load(both, "s.t")
     assert (again.snapshot_ids, tags.tags(again)) == (ids, {"kept": ids[0]})
     assert snapshots(again) == {id: [row for row in stored if row["k"] != 2] for id, stored in before.items()}
-    assert find_in_history(again, matches).rows == 0
+    assert find_in_history(grant(again), matches).rows == 0
     # Only what is reached is left.
-    reached = {task.file.file_path.removeprefix("file://") for id in ids for task in scans.snapshot_files(again, id)}
+    reached = {task.file.file_path.removeprefix("file://") for id in ids for task in scans.snapshot_files(grant(again), id)}
     assert {str(path) for path in files(again) if path.suffix == ".parquet"} == reached
     assert all("x2" not in path.read_bytes().decode("latin1") for path in files(again))
     add(again, rows(9, month=3).append_column("y", pa.array([2.5])))
-    assert scans.read_snapshot(again, again.snapshot_id).read_all()["k"].to_pylist().count(9) == 1
+    assert scans.read_snapshot(grant(again), again.snapshot_id).read_all()["k"].to_pylist().count(9) == 1
 
 
 def test_summaries_of_snapshots_that_lose_rows_are_changed(table: Table, both: Catalog) -> None:
     first, second, last = table.snapshot_ids
-    rewrite_history(table, Matches([{"k": 5}]), lambda id, before: {**before, "lost": str(id)})
+    rewrite_history(grant(table), Matches([{"k": 5}]), lambda id, before: {**before, "lost": str(id)})
     again = tables.load(both, "s.t")
     assert [tables.summary(again, id).get("lost") for id in (first, second, last)] == [None, str(second), str(last)]
     assert tables.summary(again, second)["by"] == "test"
 
 
 def test_a_table_that_loses_all_rows(table: Table, both: Catalog) -> None:
-    rewrite_history(table, Matches([{"k": key} for key in range(1, 6)]))
+    rewrite_history(grant(table), Matches([{"k": key} for key in range(1, 6)]))
     again = tables.load(both, "s.t")
     assert list(snapshots(again).values()) == [[], [], []]
     assert not [path for path in files(again) if path.suffix == ".parquet"]
@@ -87,7 +88,7 @@ def test_a_table_that_loses_all_rows(table: Table, both: Catalog) -> None:
 
 def test_nothing_to_remove_changes_nothing(table: Table) -> None:
     before = (table.metadata_location, files(table))
-    assert rewrite_history(table, Matches([{"k": 77}, {"k": 1, "x": "x2"}, {"unknown": 1}])).rows == 0
+    assert rewrite_history(grant(table), Matches([{"k": 77}, {"k": 1, "x": "x2"}, {"unknown": 1}])).rows == 0
     assert (table.metadata_location, files(table)) == before
 
 
@@ -104,11 +105,11 @@ def test_another_commit_in_between_is_rewritten_too(table: Table, both: Catalog,
 
     with monkeypatch.context() as patch:
         patch.setattr(type(both), "_write_metadata", staticmethod(interfere))
-        rewrite_history(table, Matches([{"k": 2}]))
+        rewrite_history(grant(table), Matches([{"k": 2}]))
     again = tables.load(both, "s.t")
     assert len(again.snapshot_ids) == 4
     assert sorted(row["k"] for row in snapshots(again)[again.snapshot_ids[-1]]) == [1, 3, 4, 5, 8]
-    reached = {task.file.file_path.removeprefix("file://") for id in again.snapshot_ids for task in scans.snapshot_files(again, id)}
+    reached = {task.file.file_path.removeprefix("file://") for id in again.snapshot_ids for task in scans.snapshot_files(grant(again), id)}
     assert {str(path) for path in files(again) if path.suffix == ".parquet"} == reached
 
 
@@ -118,7 +119,7 @@ def test_delete_files_are_refused(catalog: Catalog) -> None:
     made.append(rows(1, 2, 3))
     deletes.delete_rows(Table(made), DataFileContent.POSITION_DELETES, [0])
     with pytest.raises(Conflict, match=r"s\.d has delete files; compact it with the program that wrote them"):
-        rewrite_history(tables.load(catalog, "s.d"), Matches([{"k": 1}]))
+        rewrite_history(grant(tables.load(catalog, "s.d")), Matches([{"k": 1}]))
 
 
 def test_values_are_compared_as_the_column_has_them() -> None:

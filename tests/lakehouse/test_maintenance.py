@@ -12,6 +12,7 @@ from featurestore.errors import Conflict, NotFound
 from featurestore.lakehouse import maintenance, scans, tables, tags, writes
 from featurestore.lakehouse.maintenance import RemovedFiles
 from featurestore.lakehouse.table import Table
+from tests.granting import grant
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader, replace_rows
 from tests.lakehouse.deletes import delete_rows
 from tests.lakehouse.interference import open_interfered
@@ -29,7 +30,7 @@ def snapshots(catalog: Catalog, count: int) -> tuple[Table, list[int]]:
 
 
 def keys(table: Table, snapshot: int) -> list[int]:
-    return sorted(scans.read_snapshot(table, snapshot).read_all()["k"].to_pylist())
+    return sorted(scans.read_snapshot(grant(table), snapshot).read_all()["k"].to_pylist())
 
 
 def orphan(table: Table, name: str, size: int = 10) -> Path:
@@ -51,7 +52,7 @@ def test_expire_keeps_tags_branches_and_the_current(both: Catalog) -> None:
     assert table.snapshot_ids == tables.load(both, "features.f").snapshot_ids == [made[1], made[2], made[4]]
     assert maintenance.expire_snapshots(table, soon()).snapshots == 0
     with pytest.raises(NotFound):
-        scans.scan_snapshot(table, made[0])
+        scans.scan_snapshot(grant(table), made[0])
 
 
 def test_a_tag_set_while_expiring_saves_its_snapshot(both: Catalog) -> None:
@@ -77,7 +78,7 @@ def test_the_age_of_a_snapshot_counts_from_when_another_took_its_place(catalog: 
 def test_what_an_incremental_reader_needs_is_kept(catalog: Catalog) -> None:
     table, made = snapshots(catalog, 5)
     assert maintenance.expire_snapshots(table, soon(), reader=made[2]).snapshot_ids == (made[0], made[1])
-    changes = scans.read_changes(table, made[2], made[4])
+    changes = scans.read_changes(grant(table), made[2], made[4])
     assert changes.appended
     assert sorted(row["k"] for row in by_id(changes.relation)) == [3, 4]
     assert maintenance.expire_snapshots(table, soon(), reader=12345).snapshot_ids == (made[2], made[3])

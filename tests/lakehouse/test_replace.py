@@ -11,6 +11,7 @@ from pyiceberg.catalog import Catalog
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import Conflict, RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables, tags
+from tests.granting import grant
 from tests.lakehouse.data import by_id, files, reader, replace_rows
 from tests.lakehouse.interference import open_interfered
 
@@ -24,8 +25,8 @@ def build(catalog: Catalog, rows: dict[str, Any] | pa.Table, tag: str, **summary
 def content(catalog: Catalog, snapshot: int) -> dict[str, list[Any]]:
     """Columns in order, rows in order; read both ways where both can."""
     table = tables.load(catalog, NAME)
-    rows = scans.read_snapshot(table, snapshot).read_all()
-    scanned = scans.scan_snapshot(table, snapshot)
+    rows = scans.read_snapshot(grant(table), snapshot).read_all()
+    scanned = scans.scan_snapshot(grant(table), snapshot)
     if isinstance(scanned, IcebergFiles):
         assert [column.name for column in scanned.columns] == rows.column_names
         assert by_id(scanned) == rows.to_pylist()

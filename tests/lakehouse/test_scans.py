@@ -19,6 +19,7 @@ from featurestore.errors import NotFound, NotYet
 from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.table import Table
+from tests.granting import grant
 from tests.lakehouse.data import EVENTS, at, by_id, events, reader, replace_rows, us
 from tests.lakehouse.deletes import delete_rows
 
@@ -44,9 +45,9 @@ def rows_of(found: Any) -> list[dict[str, Any]]:
 def test_nothing_written_yet(catalog: Catalog) -> None:
     table = user_table(catalog)
     columns = (Column(1, "k", "BIGINT"), Column(2, "t", "TIMESTAMP WITH TIME ZONE"), Column(3, "v", "VARCHAR"))
-    assert scans.scan_snapshot(table, None) == IcebergFiles((), columns)
-    assert scans.scan_snapshot(table, None, columns=["v", "k"]) == IcebergFiles((), (columns[2], columns[0]))
-    assert scans.read_snapshot(table, None).read_all() == EVENTS.empty_table()
+    assert scans.scan_snapshot(grant(table), None) == IcebergFiles((), columns)
+    assert scans.scan_snapshot(grant(table), None, columns=["v", "k"]) == IcebergFiles((), (columns[2], columns[0]))
+    assert scans.read_snapshot(grant(table), None).read_all() == EVENTS.empty_table()
 
 
 @pytest.mark.parametrize("transform", [None, IdentityTransform()], ids=str)
@@ -58,26 +59,26 @@ def test_appends_of_users(both: Catalog, transform: Any) -> None:
     table.iceberg.append(ROWS)
     more = events((4, "2026-03-01", "x/y z%"))
     table.iceberg.append(more)
-    scanned = scans.scan_snapshot(table, current(table))
+    scanned = scans.scan_snapshot(grant(table), current(table))
     assert isinstance(scanned, IcebergFiles)
     assert rows_of(scanned) == sorted(ROWS.to_pylist() + more.to_pylist(), key=repr)
     assert scanned.rows == 4
     assert scanned.bytes > 0
     first = table.snapshot_ids[0]
-    assert rows_of(scans.scan_snapshot(table, first)) == ROWS.to_pylist()
+    assert rows_of(scans.scan_snapshot(grant(table), first)) == ROWS.to_pylist()
 
 
 def test_columns_come_in_the_order_asked_for_and_wrong_ones_are_named(catalog: Catalog) -> None:
     table = user_table(catalog)
     table.iceberg.append(ROWS)
-    assert by_id(scans.scan_snapshot(table, current(table), columns=["v", "k"]))[0] == {"v": "a", "k": 1}
-    assert scans.read_snapshot(table, current(table), columns=["v", "k"]).schema.names == ["v", "k"]
+    assert by_id(scans.scan_snapshot(grant(table), current(table), columns=["v", "k"]))[0] == {"v": "a", "k": 1}
+    assert scans.read_snapshot(grant(table), current(table), columns=["v", "k"]).schema.names == ["v", "k"]
     with pytest.raises(NotFound, match=r"no column 'kk' in shop\.orders; did you mean 'k'"):
-        scans.scan_snapshot(table, current(table), columns=["kk"])
+        scans.scan_snapshot(grant(table), current(table), columns=["kk"])
     with pytest.raises(NotFound, match="no snapshot '5'"):
-        scans.scan_snapshot(table, 5)
+        scans.scan_snapshot(grant(table), 5)
     with pytest.raises(NotFound, match="no snapshot '5'"):
-        scans.scan_snapshot(table, 5, schema_id=table.iceberg.schema().schema_id)
+        scans.scan_snapshot(grant(table), 5, schema_id=table.iceberg.schema().schema_id)
 
 
 def test_rename_and_add_again_keeps_columns_apart(both: Catalog) -> None:
@@ -89,8 +90,8 @@ def test_rename_and_add_again_keeps_columns_apart(both: Catalog) -> None:
     with table.iceberg.update_schema() as update:
         update.add_column("v", LongType())
     table.iceberg.append(pa.table({"k": [9], "t": [at("2026-04-01")], "old": ["d"], "v": [7]}))
-    assert rows_of(scans.scan_snapshot(table, before)) == ROWS.to_pylist()
-    now = rows_of(scans.scan_snapshot(table, current(table), columns=["k", "old", "v"]))
+    assert rows_of(scans.scan_snapshot(grant(table), before)) == ROWS.to_pylist()
+    now = rows_of(scans.scan_snapshot(grant(table), current(table), columns=["k", "old", "v"]))
     assert now == [{"k": k, "old": old, "v": v} for k, old, v in [(1, "a", None), (2, "b", None), (3, "c", None), (9, "d", 7)]]
 
 
@@ -110,8 +111,11 @@ def test_wider_types_dropped_columns_and_moved_ones(catalog: Catalog) -> None:
         update.delete_column("gone")
         update.move_first("l")
     table.iceberg.append(pa.table({"l": [[2**40]], "i": [2**40], "f": [1e300]}))
-    assert rows_of(scans.scan_snapshot(table, current(table))) == [{"l": [2**40], "i": 2**40, "f": 1e300}, {"l": [1], "i": 1, "f": 0.5}]
-    assert rows_of(scans.scan_snapshot(table, first)) == [{"i": 1, "f": 0.5, "l": [1], "gone": "x"}]
+    assert rows_of(scans.scan_snapshot(grant(table), current(table))) == [
+        {"l": [2**40], "i": 2**40, "f": 1e300},
+        {"l": [1], "i": 1, "f": 0.5},
+    ]
+    assert rows_of(scans.scan_snapshot(grant(table), first)) == [{"i": 1, "f": 0.5, "l": [1], "gone": "x"}]
     assert tables.arrow_schema(table, first).names == ["i", "f", "l", "gone"]
 
 
@@ -119,21 +123,21 @@ def test_overwrites_and_deletes_of_users(catalog: Catalog) -> None:
     table = user_table(catalog)
     table.iceberg.append(ROWS)
     table.iceberg.delete("k == 2")
-    assert rows_of(scans.scan_snapshot(table, current(table))) == [ROWS.to_pylist()[0], ROWS.to_pylist()[2]]
+    assert rows_of(scans.scan_snapshot(grant(table), current(table))) == [ROWS.to_pylist()[0], ROWS.to_pylist()[2]]
     other = events((7, "2026-05-01", "z"))
     table.iceberg.overwrite(other)
-    assert rows_of(scans.scan_snapshot(table, current(table))) == other.to_pylist()
-    assert rows_of(scans.scan_snapshot(table, table.snapshot_ids[0])) == ROWS.to_pylist()
+    assert rows_of(scans.scan_snapshot(grant(table), current(table))) == other.to_pylist()
+    assert rows_of(scans.scan_snapshot(grant(table), table.snapshot_ids[0])) == ROWS.to_pylist()
 
 
 def test_position_deletes_are_applied(catalog: Catalog) -> None:
     table = user_table(catalog)
     table.iceberg.append(ROWS)
     delete_rows(table, DataFileContent.POSITION_DELETES, [0, 2])
-    scanned = scans.scan_snapshot(table, current(table), columns=["v", "k"])
+    scanned = scans.scan_snapshot(grant(table), current(table), columns=["v", "k"])
     assert not isinstance(scanned, IcebergFiles)
     assert scanned.read_all().to_pylist() == [{"v": "b", "k": 2}]
-    assert isinstance(scans.scan_snapshot(table, table.snapshot_ids[0]), IcebergFiles)
+    assert isinstance(scans.scan_snapshot(grant(table), table.snapshot_ids[0]), IcebergFiles)
 
 
 def test_equality_deletes_say_what_to_do(catalog: Catalog) -> None:
@@ -141,18 +145,18 @@ def test_equality_deletes_say_what_to_do(catalog: Catalog) -> None:
     table.iceberg.append(ROWS)
     delete_rows(table, DataFileContent.EQUALITY_DELETES, [0])
     with pytest.raises(NotYet, match="compaction"):
-        scans.scan_snapshot(table, current(table))
+        scans.scan_snapshot(grant(table), current(table))
 
 
 def test_files_without_field_ids_are_read_by_name(catalog: Catalog, tmp_path: Any) -> None:
     table = user_table(catalog)
     pq.write_table(ROWS, tmp_path / "foreign.parquet")
     table.iceberg.add_files([str(tmp_path / "foreign.parquet")])
-    scanned = scans.scan_snapshot(table, current(table))
+    scanned = scans.scan_snapshot(grant(table), current(table))
     assert not isinstance(scanned, IcebergFiles)
     assert scanned.read_all().to_pylist() == ROWS.to_pylist()
     table.iceberg.overwrite(ROWS)
-    assert isinstance(scans.scan_snapshot(table, current(table)), IcebergFiles)
+    assert isinstance(scans.scan_snapshot(grant(table), current(table)), IcebergFiles)
 
 
 ALL = {
@@ -190,35 +194,35 @@ def test_every_type_by_field_id(catalog: Catalog, ours: bool) -> None:
         writes.append(table, reader(rows), summary={})
     else:
         table.iceberg.append(rows)
-    scanned = scans.scan_snapshot(table, current(table))
+    scanned = scans.scan_snapshot(grant(table), current(table))
     assert isinstance(scanned, IcebergFiles)
     values = {name: value for name, (_, value) in ALL.items()}
     assert rows_of(scanned)[-1] | {"u": None} == values | {"u": None}
     assert str(rows_of(scanned)[-1]["u"]) == str(values["u"])
-    assert scans.read_snapshot(table, current(table)).read_all().to_pylist() == rows.to_pylist()
+    assert scans.read_snapshot(grant(table), current(table)).read_all().to_pylist() == rows.to_pylist()
 
 
 def test_structs_and_maps_matter_only_when_asked_for(catalog: Catalog) -> None:
     kinds = pa.schema([("k", pa.int64()), ("s", pa.struct([("a", pa.int64())])), ("m", pa.map_(pa.string(), pa.int64()))])
     table = user_table(catalog, kinds)
     table.iceberg.append(pa.table({"k": [1], "s": [{"a": 2}], "m": [[("x", 3)]]}, kinds))
-    assert by_id(scans.scan_snapshot(table, current(table), columns=["k"])) == [{"k": 1}]
-    whole = scans.scan_snapshot(table, current(table))
+    assert by_id(scans.scan_snapshot(grant(table), current(table), columns=["k"])) == [{"k": 1}]
+    whole = scans.scan_snapshot(grant(table), current(table))
     assert not isinstance(whole, IcebergFiles)
     assert whole.read_all().to_pylist() == [{"k": 1, "s": {"a": 2}, "m": [("x", 3)]}]
     with table.iceberg.update_schema() as update:
         update.rename_column(("s", "a"), "b")
     table.iceberg.append(pa.table({"k": [2], "s": [{"b": 5}], "m": [None]}, table.iceberg.schema().as_arrow()))
-    assert sorted(row["s"]["b"] for row in by_id(scans.scan_snapshot(table, current(table)))) == [2, 5]
+    assert sorted(row["s"]["b"] for row in by_id(scans.scan_snapshot(grant(table), current(table)))) == [2, 5]
 
 
 def test_names_that_differ_in_case_only_come_as_a_reader(catalog: Catalog) -> None:
     table = user_table(catalog, pa.schema([("A", pa.int64()), ("a", pa.int64())]))
     table.iceberg.append(pa.table({"A": [1], "a": [2]}))
-    scanned = scans.scan_snapshot(table, current(table))
+    scanned = scans.scan_snapshot(grant(table), current(table))
     assert not isinstance(scanned, IcebergFiles)
     assert scanned.read_all().to_pylist() == [{"A": 1, "a": 2}]
-    assert by_id(scans.scan_snapshot(table, current(table), columns=["a"])) == [{"a": 2}]
+    assert by_id(scans.scan_snapshot(grant(table), current(table), columns=["a"])) == [{"a": 2}]
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("us", "UTC"), pa.timestamp("us"), pa.date32()], ids=str)
@@ -229,7 +233,7 @@ def test_time_leaves_out_files(catalog: Catalog, kind: pa.DataType) -> None:
 
     def days(lower: str | None, upper: str | None) -> list[int]:
         time = TimeRange("t", us(lower) if lower else None, us(upper) if upper else None)
-        return sorted(row["t"].month for row in by_id(scans.scan_snapshot(table, current(table), time=time)))
+        return sorted(row["t"].month for row in by_id(scans.scan_snapshot(grant(table), current(table), time=time)))
 
     assert days("2026-02-01", "2026-02-01") == [2]
     assert days("2026-02-01", None) == [2, 3]
@@ -242,26 +246,26 @@ def test_time_leaves_out_files(catalog: Catalog, kind: pa.DataType) -> None:
         update.rename_column("t", "moved")
     with table.iceberg.update_schema() as update:
         update.add_column("t", StringType())
-    assert [row["t"].month for row in by_id(scans.scan_snapshot(table, old, time=TimeRange("t", us("2026-03-01"))))] == [3]
+    assert [row["t"].month for row in by_id(scans.scan_snapshot(grant(table), old, time=TimeRange("t", us("2026-03-01"))))] == [3]
     with table.iceberg.update_schema() as update:
         update.delete_column("moved")
-    assert len(by_id(scans.scan_snapshot(table, old, time=TimeRange("t", us("2026-03-01"))))) == 3
+    assert len(by_id(scans.scan_snapshot(grant(table), old, time=TimeRange("t", us("2026-03-01"))))) == 3
 
 
 def test_changes_are_the_appended_rows(both: Catalog) -> None:
     table = user_table(both)
     table.iceberg.append(ROWS)
     first = current(table)
-    assert rows_of(scans.read_changes(table, None, first).relation) == ROWS.to_pylist()
-    nothing = scans.read_changes(table, first, first, columns=["k"])
+    assert rows_of(scans.read_changes(grant(table), None, first).relation) == ROWS.to_pylist()
+    nothing = scans.read_changes(grant(table), first, first, columns=["k"])
     assert nothing.appended
     assert by_id(nothing.relation) == []
     for number in range(4, 7):
         table.iceberg.append(events((number, "2026-04-01", "n")))
-    changes = scans.read_changes(table, first, current(table), columns=["k"])
+    changes = scans.read_changes(grant(table), first, current(table), columns=["k"])
     assert changes.appended
     assert rows_of(changes.relation) == [{"k": 4}, {"k": 5}, {"k": 6}]
-    part = scans.read_changes(table, first, table.snapshot_ids[2], columns=["k"])
+    part = scans.read_changes(grant(table), first, table.snapshot_ids[2], columns=["k"])
     assert rows_of(part.relation) == [{"k": 4}, {"k": 5}]
 
 
@@ -272,7 +276,7 @@ def test_changes_of_a_partitioned_table_and_over_merged_manifests(catalog: Catal
     assert len(table.iceberg.current_snapshot().manifests(table.iceberg.io)) < 4  # type: ignore[union-attr]
     for after in range(8):
         for until in range(after, 9):
-            changes = scans.read_changes(table, made[after], made[until] or 0, columns=["k"])
+            changes = scans.read_changes(grant(table), made[after], made[until] or 0, columns=["k"])
             assert [row["k"] for row in rows_of(changes.relation)] == list(range(after + 1, until + 1))
 
 
@@ -292,13 +296,13 @@ def test_changes_that_are_more_than_appends_say_so(catalog: Catalog, change: str
         delete_rows(table, DataFileContent.POSITION_DELETES, [1])
     middle = current(table)
     table.iceberg.append(events((9, "2026-06-01", "z")))
-    changes = scans.read_changes(table, first, current(table))
+    changes = scans.read_changes(grant(table), first, current(table))
     assert not changes.appended
     came, went = ([tuple(row.items()) for row in rows_of(part)] for part in (changes.relation, changes.removed))
     gone = {"delete": [1], "position delete": [2]}.get(change, [])
     assert sorted(dict(row)["k"] for row in Counter(came) - Counter(went)) == [9]
     assert sorted(dict(row)["k"] for row in Counter(went) - Counter(came)) == gone
-    assert [row["k"] for row in by_id(scans.read_changes(table, middle, current(table)).relation)] == [9]
+    assert [row["k"] for row in by_id(scans.read_changes(grant(table), middle, current(table)).relation)] == [9]
 
 
 def test_changes_from_a_snapshot_that_is_no_ancestor_or_gone(catalog: Catalog) -> None:
@@ -306,12 +310,12 @@ def test_changes_from_a_snapshot_that_is_no_ancestor_or_gone(catalog: Catalog) -
     for number in range(3):
         table.iceberg.append(events((number, "2026-01-01", "a")))
     first, second, third = table.snapshot_ids
-    assert [row["k"] for row in by_id(scans.read_changes(table, second, third).relation)] == [2]
-    back = scans.read_changes(table, third, first)
+    assert [row["k"] for row in by_id(scans.read_changes(grant(table), second, third).relation)] == [2]
+    back = scans.read_changes(grant(table), third, first)
     assert (rows_of(back.relation), sorted(row["k"] for row in rows_of(back.removed))) == ([], [1, 2])
-    assert scans.read_changes(table, 12345, third) == scans.Changes(None)
+    assert scans.read_changes(grant(table), 12345, third) == scans.Changes(None)
     table.iceberg.maintenance.expire_snapshots().by_id(second).commit()
-    over = scans.read_changes(table, first, third)
+    over = scans.read_changes(grant(table), first, third)
     assert over.appended
     assert sorted(row["k"] for row in rows_of(over.relation)) == [1, 2]
-    assert scans.read_changes(table, second, third) == scans.Changes(None)
+    assert scans.read_changes(grant(table), second, third) == scans.Changes(None)

@@ -21,6 +21,7 @@ from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles
 from featurestore.lakehouse.table import Table
 from featurestore.lakehouse.type_mapping import arrow_schema
+from tests.granting import grant
 from tests.lakehouse.data import EVENTS, at, by_id, events, files, reader
 from tests.lakehouse.interference import dead_line, open_interfered
 
@@ -32,7 +33,7 @@ def feature_table(catalog: Catalog, **properties: str) -> Table:
 
 
 def paths(table: Table, snapshot: int | None) -> tuple[str, ...]:
-    scanned = scans.scan_snapshot(table, snapshot)
+    scanned = scans.scan_snapshot(grant(table), snapshot)
     assert isinstance(scanned, IcebergFiles)
     return scanned.paths
 
@@ -42,7 +43,7 @@ def test_one_file_a_month_with_summary_and_properties_in_one_commit(both: Catalo
     before = table.metadata_location
     snapshot = writes.append(table, reader(ROWS, 1), summary={"featurestore.run-id": "7"}, properties={"w": "9"}, month_of="t")
     fresh = tables.load(both, "features.f")
-    assert sorted(by_id(scans.scan_snapshot(fresh, snapshot)), key=lambda row: row["k"]) == ROWS.to_pylist()
+    assert sorted(by_id(scans.scan_snapshot(grant(fresh), snapshot)), key=lambda row: row["k"]) == ROWS.to_pylist()
     assert [pq.read_table(path)["k"].to_pylist() for path in paths(fresh, snapshot)] == [[1, 2], [3], [4]]
     assert fresh.properties["w"] == table.properties["w"] == "9"
     assert tables.summary(fresh, fresh.snapshot_ids[0])["featurestore.run-id"] == "7"

@@ -12,6 +12,7 @@ from featurestore.records.pinned import pin
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import resolve_service
 from featurestore.values import times
+from tests.granting import grant
 from tests.records.conftest import DAY
 
 
@@ -37,7 +38,7 @@ def test_no_snapshot_is_a_table_without_rows(versioned: Runtime, plan: ServicePl
 
 def test_an_earlier_snapshot_has_the_state_of_its_time(versioned: Runtime, plan: ServicePlan) -> None:
     before = pin(versioned, plan)["v_v1"]
-    rows = scans.read_snapshot(before.table, before.snapshot_id)
+    rows = scans.read_snapshot(grant(before.table), before.snapshot_id)
     properties = replace(before.state, corrections=2).to_properties()
     writes.append(tables.load(versioned.catalog, before.table.name), rows, summary=properties, properties=properties)
     after = pin(versioned, plan)["v_v1"]

@@ -14,6 +14,7 @@ from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
 from featurestore.sources.query_rows import TableAt, open_query
+from tests.granting import grant
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
 def rows(store: FeatureStore, sql: str) -> list[dict[str, object]]:
     parts = store._runtime
     table = tables.load(parts.catalog, "raw.events")
-    at = {"raw.events": TableAt(table, table.snapshot_id, None)} if "events" in sql else {}
+    at = {"raw.events": TableAt(grant(table), table.snapshot_id, None)} if "events" in sql else {}
     with open_query(parts, sqlglot.parse_one(sql, read="duckdb"), at, "the query") as found:
         return list(found.read_all().to_pylist())
 
@@ -51,7 +52,7 @@ def test_a_query_may_name_a_table_twice(store: FeatureStore, renamed: bool) -> N
     if renamed:
         rename(store)
     table = tables.load(store._runtime.catalog, "raw.events")
-    assert isinstance(open_snapshot(table, table.snapshot_id), SnapshotStream if renamed else Dataset)
+    assert isinstance(open_snapshot(grant(table), table.snapshot_id), SnapshotStream if renamed else Dataset)
     column = "w" if renamed else "v"
     sql = f"SELECT x.k, x.{column} AS a, y.{column} AS b FROM raw.events x JOIN raw.events y ON x.k = y.k WHERE x.{column} < y.{column}"
     result = sorted(rows(store, sql), key=str)

@@ -155,10 +155,11 @@ def _read_requests(store: FeatureStore, address: PredictionAddress) -> list[Logg
         flush_file(store)
     except FeatureStoreError as error:
         failure = error
+    operator = store_access.runtime_of(store).operator
     requests = [
         request
         for table in _tables(store)
-        for request in _requests_of(table, scans.read_equal(table, "request_id", address.request_id).to_pylist())
+        for request in _requests_of(table, scans.read_equal(operator.grant(table), "request_id", address.request_id).to_pylist())
     ]
     if not requests:
         if failure is not None:

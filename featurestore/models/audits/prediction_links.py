@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.lakehouse import scans, tables
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse.granted import Granted
 from featurestore.models.predictions.inference import inference_table
 from featurestore.pipelines.lineage import catalog_links
 from featurestore.pipelines.lineage.audit_result import Link
@@ -23,7 +23,7 @@ def prediction_links(runtime: Runtime, model: str, version: str | None) -> Itera
     """The predictions of a version: how many at which snapshots, and whether those can still be read."""
     identifier = inference_table(runtime, model)
     table = tables.find(runtime.catalog, identifier)
-    ranges = {} if table is None else _ranges(table, version)
+    ranges = {} if table is None else _ranges(runtime.operator.grant(table), version)
     if not ranges:
         return
     problems: list[str] = []
@@ -36,10 +36,10 @@ def prediction_links(runtime: Runtime, model: str, version: str | None) -> Itera
     yield Link("predictions", identifier, facts, verified, tuple(dict.fromkeys(problems)))
 
 
-def _ranges(table: Table, version: str | None) -> dict[str, dict[str, Any]]:
+def _ranges(log: Granted, version: str | None) -> dict[str, dict[str, Any]]:
     """The number of rows and their first and last time, by their snapshots as JSON."""
     ranges: dict[str, dict[str, Any]] = {}
-    for batch in scans.read_snapshot(table, table.snapshot_id, columns=READ):
+    for batch in scans.read_snapshot(log, log.table.snapshot_id, columns=READ):
         rows = pa.table(batch)
         same = pc.is_null(rows["version"]) if version is None else pc.equal(rows["version"], version)
         grouped = (

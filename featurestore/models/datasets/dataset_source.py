@@ -53,6 +53,7 @@ class SnapshotSource(DatasetSource):
                 return (whole if self.facts.get("part") is None else whole.split(self.facts["part"])).to_arrow()
             # As below.
             from featurestore.lakehouse import scans, tables  # noqa: PLC0415
+            from featurestore.models.stamps.store_access import runtime_of  # noqa: PLC0415
 
             table = tables.load(store.catalog, self.facts["table"])
             if table.uuid != self.facts["uuid"]:
@@ -60,7 +61,7 @@ class SnapshotSource(DatasetSource):
             snapshot = self.facts["snapshot_id"]
             if snapshot is not None:
                 tables.snapshot(table, int(snapshot))
-            return scans.read_snapshot(table, None if snapshot is None else int(snapshot)).read_all()
+            return scans.read_snapshot(runtime_of(store).operator.grant(table), None if snapshot is None else int(snapshot)).read_all()
 
     @contextmanager
     def _open(self) -> "Iterator[FeatureStore]":

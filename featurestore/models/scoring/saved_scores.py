@@ -78,8 +78,9 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
     runtime, scoring = store_access.runtime_of(store), call.scoring
     table = inference.open_table(runtime, inference.inference_table(runtime, scoring.name))
     ids = RequestIds(table.name, scoring.batch)
-    if ids.are_in(table):
-        return SavedPredictions(table.name, *ids.writer(table), 0, scoring.batch, time.monotonic() - started, None, repeated=True)
+    log = runtime.operator.grant(table)
+    if ids.are_in(log):
+        return SavedPredictions(table.name, *ids.writer(log), 0, scoring.batch, time.monotonic() - started, None, repeated=True)
     with _open_parts(native.stamp, store, call) as (total, parts):
         rows = _Rows(native, store, call, table, ids, total)
         first = next(rows.batches(parts), None)
@@ -91,7 +92,7 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
     written = rows.done if snapshot is not None else 0
     repeated = first is not None and snapshot is None
     # Another writer of the run was first; its rows are in a later state of the table.
-    writer = ids.writer(tables.load(runtime.catalog, table.name)) if repeated else (scoring.name, scoring.version)
+    writer = ids.writer(runtime.operator.grant(tables.load(runtime.catalog, table.name))) if repeated else (scoring.name, scoring.version)
     return SavedPredictions(table.name, *writer, written, scoring.batch, time.monotonic() - started, snapshot, repeated)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.lakehouse import scans, writes
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse.granted import Granted
 from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.values import to_arrow, to_list
 from featurestore.models.predictions import inference
@@ -49,7 +49,7 @@ def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, featu
     model = inference.logged_model(native.stamp, native.model.metadata, scoring.name, scoring.version)
     table = inference.open_table(runtime, inference.inference_table(runtime, scoring.name))
     ids = RequestIds(table.name, scoring.batch)
-    if ids.are_in(table):
+    if ids.are_in(runtime.operator.grant(table)):
         return
     inference.keep_snapshots(runtime, features.snapshots)
     rows = inference.stored_rows(table, [prediction_rows(model, scoring, features, predictions, ids)])
@@ -65,19 +65,19 @@ class RequestIds:
         self._batch = batch
         self._prefix = uuid.uuid4().hex if batch is None else hashlib.sha256(f"{table}:{batch}".encode()).hexdigest()[:32]
 
-    def are_in(self, table: Table) -> bool:
+    def are_in(self, log: Granted) -> bool:
         """Whether a batch with this id is in the table, by its first row; never for a batch without an id."""
-        if self._batch is None or table.snapshot_id is None:
+        if self._batch is None or log.table.snapshot_id is None:
             return False
-        return writes.has_batch(table, self._batch) or self._first_row(table).num_rows > 0
+        return writes.has_batch(log.table, self._batch) or self._first_row(log).num_rows > 0
 
-    def writer(self, table: Table) -> tuple[str | None, str | None]:
+    def writer(self, log: Granted) -> tuple[str | None, str | None]:
         """The model and the version that wrote the batch, by its first row; None, None if that was deleted."""
-        rows = self._first_row(table).to_pylist()
+        rows = self._first_row(log).to_pylist()
         return (rows[0]["model"], rows[0]["version"]) if rows else (None, None)
 
-    def _first_row(self, table: Table) -> pa.Table:
-        return scans.read_equal(table, "request_id", f"{self._prefix}-0", columns=("model", "version"), limit=1)
+    def _first_row(self, log: Granted) -> pa.Table:
+        return scans.read_equal(log, "request_id", f"{self._prefix}-0", columns=("model", "version"), limit=1)
 
     def texts(self, first: int, count: int) -> pa.Array:
         """The ids of so many rows, of which the first has the number `first`; those of a file are near one another."""

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from featurestore.errors import NotFound, RequestError
 from featurestore.lakehouse import scans, tables
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse.granted import Granted
 from featurestore.models.prediction_log.log import flush_file
 from featurestore.models.predictions import inference
 from featurestore.models.stamps import store_access
@@ -84,14 +84,15 @@ def _read(store: FeatureStore, model: str, since: int | None) -> _Logged:
     if table is None:
         find_traffic(runtime, model)
         return _Logged(_EMPTY, {}, ())
+    log = runtime.operator.grant(table)
     known = {field.name: field.type for field in tables.arrow_schema(table)}
-    key_types = _key_types(store, table, model, since)
+    key_types = _key_types(store, log, model, since)
     keys = {name: inference.column_of(name, plain_arrow_type(sql_type), known) for name, sql_type in key_types.items()}
     keys = {name: column for name, column in keys.items() if column in known}
     predictions = [name for name, kind in known.items() if inference.column_of(inference.PREDICTION, kind, known) == name]
     columns = list(dict.fromkeys([*(name for name in FACTS if name in known), *keys.values(), *predictions]))
     batches, count = [], 0
-    for batch in _since(table, columns, model, since):
+    for batch in _since(log, columns, model, since):
         count += batch.num_rows
         if count > MOST_ROWS:
             raise RequestError(f"since: there are over {MOST_ROWS:,} predictions; give a later time", field="since")
@@ -99,18 +100,18 @@ def _read(store: FeatureStore, model: str, since: int | None) -> _Logged:
     return _Logged(_with_missing(pa.Table.from_batches(batches)), keys, predictions) if batches else _Logged(_EMPTY, {}, ())
 
 
-def _since(table: Table, columns: Sequence[str], model: str, since: int | None) -> Iterator[pa.RecordBatch]:
-    for batch in scans.read_snapshot(table, table.snapshot_id, columns=[*columns, "model"]):
+def _since(log: Granted, columns: Sequence[str], model: str, since: int | None) -> Iterator[pa.RecordBatch]:
+    for batch in scans.read_snapshot(log, log.table.snapshot_id, columns=[*columns, "model"]):
         chosen = pc.equal(batch.column("model"), model)
         if since is not None:
             chosen = pc.and_(chosen, pc.greater_equal(batch.column("predicted_at"), pa.scalar(since, pa.timestamp("us", tz="UTC"))))
         yield batch.filter(chosen)
 
 
-def _key_types(store: FeatureStore, table: Table, model: str, since: int | None) -> dict[str, str]:
+def _key_types(store: FeatureStore, log: Granted, model: str, since: int | None) -> dict[str, str]:
     """The entity keys that all versions with predictions have, with their types."""
     ids: set[str | None] = set()
-    for batch in _since(table, ["training_set", "predicted_at"], model, since):
+    for batch in _since(log, ["training_set", "predicted_at"], model, since):
         ids.update(pc.unique(batch.column("training_set")).to_pylist())
     key_types: list[set[tuple[str, str]]] = []
     for id in sorted(id for id in ids if id is not None):

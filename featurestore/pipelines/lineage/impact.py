@@ -170,7 +170,9 @@ def _count_rows(runtime: Runtime, identifier: str, sets: Collection[str]) -> Cou
     """The rows of a table of predictions by model and version, of models with these training sets."""
     table = tables.load(runtime.catalog, identifier)
     counted: Counter[tuple[str, str | None]] = Counter()
-    for batch in scans.read_snapshot(table, table.snapshot_id, columns=COUNTED):
+    # Numbers of rows are all that is told of them.
+    log = runtime.as_operator().operator.grant(table)
+    for batch in scans.read_snapshot(log, table.snapshot_id, columns=COUNTED):
         for group in pa.table(batch).group_by(list(COUNTED)).aggregate([([], "count_all")]).to_pylist():
             if group["training_set"] in sets:
                 counted[group["model"], group["version"]] += group["count_all"]

@@ -15,6 +15,7 @@ from featurestore.errors import CommitConflict, Conflict, OutOfResources
 from featurestore.lakehouse import compaction, tables
 from featurestore.lakehouse.compaction import FileGroup, Rewrite
 from featurestore.lakehouse.folders import data_folders
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.lakehouse.writes import OPERATION
 from featurestore.pipelines.materialization.checkpoint import load_checkpoint
@@ -106,18 +107,19 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
     refused = horizon is not None and corrected and not layout.droppable
     note = "superseded versions kept: the source has a created time for each and would add them again" if refused else None
     drop_before = horizon if corrected and layout.droppable else None
-    groups = [group for group in compaction.partitions(table) if drop_before is not None or group.small_files()]
+    granted = runtime.operator.grant(table)
+    groups = [group for group in compaction.partitions(granted) if drop_before is not None or group.small_files()]
     if not groups:
         return CompactionResult(note=note)
-    with runtime.engine.session(data_folders(table)) as session:
+    with runtime.engine.session(data_folders(granted)) as session:
         try:
-            jobs = [job for group in groups if (job := _job(session, table, group, layout, drop_before)) is not None]
+            jobs = [job for group in groups if (job := _job(session, granted, group, layout, drop_before)) is not None]
             result = CompactionResult(
                 sum(job.group.files for job in jobs), sum(job.group.bytes for job in jobs), sum(job.superseded for job in jobs), note=note
             )
             if dry_run or not jobs:
                 return result
-            before, snapshot_id = _rewrite(session, table, layout, jobs, drop_before)
+            before, snapshot_id = _rewrite(session, granted, layout, jobs, drop_before)
         except OutOfResources as error:
             error.message = f"compacting {table.name}: {error.message}"
             raise
@@ -126,20 +128,20 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
     return replace(result, before=before, snapshot_id=snapshot_id)
 
 
-def _job(session: Session, table: Table, group: FileGroup, layout: Layout, horizon: int | None) -> _Job | None:
+def _job(session: Session, granted: Granted, group: FileGroup, layout: Layout, horizon: int | None) -> _Job | None:
     if horizon is not None:
-        rows = session.add(_FILES, compaction.read_group(table, group, [*layout.keys, *_TIMES]))
+        rows = session.add(_FILES, compaction.read_group(granted, group, [*layout.keys, *_TIMES]))
         if superseded := count(session, superseded_rows(rows, layout.keys, horizon)):
             return _Job(group, superseded)
     small = group.small_files()
     return _Job(small) if small is not None else None
 
 
-def _rewrite(session: Session, table: Table, layout: Layout, jobs: list[_Job], horizon: int | None) -> tuple[int | None, int]:
-    rewrite = Rewrite(table)
+def _rewrite(session: Session, granted: Granted, layout: Layout, jobs: list[_Job], horizon: int | None) -> tuple[int | None, int]:
+    rewrite = Rewrite(granted)
     try:
         for job in jobs:
-            rows = session.add(_FILES, compaction.read_group(table, job.group))
+            rows = session.add(_FILES, compaction.read_group(granted, job.group))
             kept = all_rows(rows) if horizon is None or not job.superseded else without_superseded(rows, layout.keys, horizon)
             rewrite.write(job.group, session.batches(layout.sort(kept)))
     except BaseException:

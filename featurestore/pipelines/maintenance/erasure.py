@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from featurestore.lakehouse import history_rewrite, maintenance, scans, tables, tags
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.history_rewrite import Matches, RewrittenHistory
-from featurestore.lakehouse.table import Table
 from featurestore.pipelines.maintenance import erasure_places
 from featurestore.pipelines.maintenance.erasure_places import Subject
 from featurestore.pipelines.maintenance.erasure_result import ErasedTable, ErasedTrainingSet, Erasure
@@ -105,35 +105,38 @@ class _Search:
         table = tables.find(self._runtime.catalog, name)
         if table is None:
             return RewrittenHistory()
+        granted = self._runtime.operator.grant(table)
         if self._number is None:
-            found = history_rewrite.find_in_history(table, matches)
+            found = history_rewrite.find_in_history(granted, matches)
         else:
-            found = history_rewrite.rewrite_history(table, matches, summaries or (lambda _, before: before))
-            self._remove_orphans(table, matches)
+            found = history_rewrite.rewrite_history(granted, matches, summaries or (lambda _, before: before))
+            self._remove_orphans(granted, matches)
         if found.rows:
             self._tables.append(ErasedTable(name, found.rows, found.files, len(found.snapshots)))
         return found
 
-    def _remove_orphans(self, table: Table, matches: Matches) -> None:
+    def _remove_orphans(self, granted: Granted, matches: Matches) -> None:
         """Remove files that no snapshot reaches, as far as they are old enough not to be of a write that is in progress."""
+        table = granted.table
         maintenance.remove_orphan_files(table, datetime.now(UTC) - GRACE, pending_files=checkpoint_files)
         if load_checkpoint(table) is not None:
             self._remaining.append(f"{table.name}: an unfinished backfill; finish it with featurestore materialize, and erase again")
-        if young := history_rewrite.count_unreached(table, matches):
+        if young := history_rewrite.count_unreached(granted, matches):
             files = format_plural(young, "file")
             self._remaining.append(f"{table.name}: {files} of writes that are in progress, or were interrupted; erase again in a day")
 
     def _rewrite_training_sets(self, name: str, matches: Matches) -> None:
-        table = tables.load(self._runtime.catalog, name)
+        granted = self._runtime.operator.grant(tables.load(self._runtime.catalog, name))
+        table = granted.table
         tagged = {snapshot: tag.removeprefix(TAG) for tag, snapshot in tags.tags(table).items() if tag.startswith(TAG)}
         manifests: dict[int, dict[str, Any]] = {}
-        affected = history_rewrite.find_in_history(table, matches).snapshots
+        affected = history_rewrite.find_in_history(granted, matches).snapshots
         models = recorded_models(self._runtime) if affected else []
         for snapshot in affected:
             if snapshot not in tagged:
                 continue
             before = json.loads(tables.summary(table, snapshot)[MANIFEST])
-            after = _manifest_without(StoredRows(self._runtime, table, snapshot, _names(before)), before, matches, self._number)
+            after = _manifest_without(StoredRows(self._runtime, granted, snapshot, _names(before)), before, matches, self._number)
             manifests[snapshot] = after
             trained = tuple(model.label for model in models if before["id"] in model.training_sets)
             digest = None if self._number is None else after["digest"]
@@ -165,7 +168,7 @@ class _Search:
                 self._remaining.append(f"{place}: source files, which were not searched; remove the rows there")
                 continue
             table = tables.find(self._runtime.catalog, place)
-            if table is not None and (count := _count_rows(table, Matches(rows))):
+            if table is not None and (count := _count_rows(self._runtime.operator.grant(table), Matches(rows))):
                 self._remaining.append(
                     f"{place}: {format_plural(count, 'row')} of a source table, which is not the store's; delete them there"
                 )
@@ -181,10 +184,11 @@ def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(column["name"] for column in manifest["columns"])
 
 
-def _count_rows(table: Table, matches: Matches) -> int:
-    if table.snapshot_id is None:
+def _count_rows(granted: Granted, matches: Matches) -> int:
+    snapshot_id = granted.table.snapshot_id
+    if snapshot_id is None:
         return 0
-    reader = scans.read_snapshot(table, table.snapshot_id, columns=matches.columns)
+    reader = scans.read_snapshot(granted, snapshot_id, columns=matches.columns)
     return sum(matches.mask(batch).true_count for batch in reader)
 
 

@@ -129,12 +129,13 @@ def _compare_at(
     comparison = OnlineComparison(applied.name, applied.table, snapshot_id)
     columns, keys = list(applied.columns), tuple(view.entity.keys)
     deletions = snapshot_id is not None and tables.has_column(table, snapshot_id, DELETED)
+    granted = runtime.operator.grant(table)
     unmatched = set(_draw(chain.from_iterable(runtime.online.keys(applied.table)), sample))
 
     def scan_columns(names: Sequence[str]) -> Relation:
-        return scans.scan_snapshot(table, snapshot_id, columns=names)
+        return scans.scan_snapshot(granted, snapshot_id, columns=names)
 
-    with runtime.engine.session(data_folders(table)) as session:
+    with runtime.engine.session(data_folders(granted)) as session:
         rows = session.create_table("__fs_newest", newest(session, scan_columns, keys, columns, deletions))
         for batch in session.batches(all_rows(rows) if sample is None else sample_rows(rows, sample), rows=_ROWS):
             _compare_rows(runtime, applied.table, batch, keys, comparison)

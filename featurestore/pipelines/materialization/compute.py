@@ -226,7 +226,7 @@ def _add_source(task: Task, span: Span) -> reading.SourceRows:
 def _store_rows_of_span(task: Task, span: Span) -> Handle:
     """Copy the feature table's rows of the span to a table of the session."""
     within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
-    relation = scans.scan_snapshot(task.table, task.table.snapshot_id, time=within)
+    relation = scans.scan_snapshot(task.runtime.operator.grant(task.table), task.table.snapshot_id, time=within)
     table, deletions = task.session.add("__fs_table", relation), DELETED in scans.names_of(relation)
     rows = chunk_rows.stored_rows(table, list(task.columns), span.lower, span.upper, deletions=deletions)
     if span.affected is not None:

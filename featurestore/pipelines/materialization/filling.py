@@ -63,7 +63,7 @@ def fill_lost(runtime: Runtime, lost_tables: LostTables) -> list[str] | None:
 
 
 def _count_keys(runtime: Runtime, applied: Applied, keys: Sequence[str]) -> int:
-    table = tables.load(runtime.catalog, runtime.features_table(applied.table))
-    with runtime.engine.session(data_folders(table)) as session:
-        log = session.add("__fs_keys", scans.scan_snapshot(table, table.snapshot_id, columns=list(keys)))
+    granted = runtime.operator.grant(tables.load(runtime.catalog, runtime.features_table(applied.table)))
+    with runtime.engine.session(data_folders(granted)) as session:
+        log = session.add("__fs_keys", scans.scan_snapshot(granted, granted.table.snapshot_id, columns=list(keys)))
         return count(session, newest_rows.all_keys(log, keys))

@@ -76,6 +76,8 @@ def materialize_views(
     The run ends early after an error that every view would have: a full disk, an unreachable catalog, an interrupt, or an exception
     raised by `report`.
     """
+    # Whoever may write a view has its rows computed: an administrator applied its definition, which says what is read.
+    runtime = runtime.as_operator()
     done: list[Materialization] = []
     failures: list[Failure] = []
     report_errors: list[Exception] = []

@@ -21,6 +21,7 @@ from featurestore.engine.results import count
 from featurestore.engine.session import Relation, Session
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor, Edition
 from featurestore.records import feature_table, online_tables
@@ -89,11 +90,12 @@ class TableReader:
         """
         snapshot_id, columns, keys = cursor.snapshot_id, list(applied.columns), tuple(view.entity.keys)
         deletions = snapshot_id is not None and tables.has_column(table, snapshot_id, DELETED)
-        whole = _plan_once(lambda columns: scans.scan_snapshot(table, snapshot_id, columns=columns))
+        granted = self._runtime.operator.grant(table)
+        whole = _plan_once(lambda columns: scans.scan_snapshot(granted, snapshot_id, columns=columns))
         if session is not None:
             session.clear()
-        with self._runtime.engine.session(data_folders(table)) if session is None else nullcontext(session) as session:
-            log = None if since is None or replace else _open_appended(table, since.snapshot_id, snapshot_id)
+        with self._runtime.engine.session(data_folders(granted)) if session is None else nullcontext(session) as session:
+            log = None if since is None or replace else _open_appended(granted, since.snapshot_id, snapshot_id)
             deleted = _store_deleted_keys(session, log, keys) if log is not None and deletions else None
             removed = None
             if log is None or (deleted is not None and count(session, deleted) > FEW_KEYS):
@@ -132,13 +134,13 @@ def _is_behind(table: Table, online: Cursor | None) -> bool:
     return online.materialized_through is not None and (through is None or online.materialized_through > through)
 
 
-def _open_appended(table: Table, since: int | None, until: int | None) -> Log | None:
+def _open_appended(granted: Granted, since: int | None, until: int | None) -> Log | None:
     """The rows that were appended between two snapshots; None if rows were changed in another way, or if that is unknown."""
-    if since is None or until is None or not (changes := scans.read_changes(table, since, until)).appended:
+    if since is None or until is None or not (changes := scans.read_changes(granted, since, until)).appended:
         return None
 
     def read(columns: Sequence[str] | None) -> Relation:
-        rows = scans.read_changes(table, since, until, columns=columns).relation
+        rows = scans.read_changes(granted, since, until, columns=columns).relation
         assert rows is not None
         return rows
 

@@ -135,7 +135,7 @@ def _compute_in_session(
 ) -> Iterator[FinishedRun]:
     """Compute the remaining chunks in a new session, and commit all of them. The session stays open during the block."""
     metadata_before = table.metadata_location
-    with runtime.engine.session([*reading.source_folders(source), *data_folders(table)]) as session:
+    with runtime.engine.session([*reading.source_folders(source), *data_folders(runtime.operator.grant(table))]) as session:
         with reading.naming_changed(source):
             result = _compute_and_commit(runtime, session, applied, view, table, source, checkpoint, report)
         yield FinishedRun(result, session, None if table.metadata_location == metadata_before else table)

@@ -53,7 +53,7 @@ def read_columns(source: PinnedSource, reads: Sequence[str]) -> Columns:
     """The identities of the raw columns `reads` at the source's pinned snapshots."""
     if source.table is None:
         return {name: {} for name in source.tables}
-    return {name: column_identity.column_identities(table, source.read_at(name)[1], reads) for name, table in source.tables.items()}
+    return {name: column_identity.column_identities(table.table, source.read_at(name)[1], reads) for name, table in source.tables.items()}
 
 
 def have_changed(source: PinnedSource, state: State, columns: Columns) -> bool:

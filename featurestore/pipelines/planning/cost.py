@@ -47,7 +47,7 @@ def reads(runtime: Runtime, source: PinnedSource) -> tuple[Read, ...]:
     """What a backfill of a view's whole history reads of its source: one entry for files, else one for each table."""
     if source.source.path is not None:
         return (_files(runtime, source),)
-    return tuple(_table(name, table) for name, table in source.tables.items())
+    return tuple(_table(name, granted.table) for name, granted in source.tables.items())
 
 
 def total(several: Iterable[Read], source: str = "") -> Read:

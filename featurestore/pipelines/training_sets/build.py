@@ -10,6 +10,7 @@ from featurestore.compiler.point_in_time import ROW
 from featurestore.errors import Conflict, NotFound
 from featurestore.joins.pinned import join_pinned
 from featurestore.lakehouse import tables, tags, writes
+from featurestore.lakehouse.granted import Permit
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.lineage_events.datasets import training_set_datasets
 from featurestore.pipelines.lineage_events.run_report import report_run
@@ -29,12 +30,13 @@ def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_
     `on_rows_written` is called with the number of rows written so far.
     """
     started = time.monotonic()
-    identifier = _identifier(runtime, prepared.request.name)
+    identifier = set_table(runtime, prepared.request.name)
+    permit = runtime.reader.permit("TABLE", identifier)
     existing_table = tables.find(runtime.catalog, identifier)
-    if existing_table is not None and (existing := _read_stored(runtime, existing_table, prepared.id)) is not None:
+    if existing_table is not None and (existing := _read_stored(runtime, existing_table, prepared.id, permit)) is not None:
         return _open(runtime, *existing)
     with report_run(runtime, f"training_set.{prepared.request.name}", "TRAINING_SET") as report:
-        entries, stored = _join_and_store(runtime, prepared, existing_table, on_rows_written, started)
+        entries, stored = _join_and_store(runtime, prepared, permit, existing_table, on_rows_written, started)
         report.complete(lambda: training_set_datasets(runtime, entries))
     return _open(runtime, entries, stored)
 
@@ -42,12 +44,13 @@ def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_
 def _join_and_store(
     runtime: Runtime,
     prepared: PreparedTrainingSet,
+    permit: Permit,
     existing_table: Table | None,
     on_rows_written: OnRowsWritten | None,
     started: float,
 ) -> tuple[dict[str, Any], StoredRows]:
     """The manifest and the stored rows of a new training set; `started` is the monotonic time at which its build began."""
-    identifier = _identifier(runtime, prepared.request.name)
+    identifier = set_table(runtime, prepared.request.name)
     with (
         build_tags.tag_snapshots(runtime, prepared, identifier),
         join_pinned(runtime, prepared.plan, prepared.spine, prepared.pinned, prepared.request.known) as joined,
@@ -69,17 +72,18 @@ def _join_and_store(
             writes.replace_rows(table, reader, summary=summary, tag=TAG + prepared.id)
         except Conflict:
             # Another build of the same request committed first.
-            if find_training_set(runtime, prepared.id) is None:
+            if not has_training_set(runtime, prepared.id):
                 raise
-    entries, stored = _read_stored(runtime, table, prepared.id) or _get_stored(runtime, prepared.id)
+    entries, stored = _read_stored(runtime, table, prepared.id, permit) or _get_stored(runtime, prepared.id)
     feature_statistics.store_statistics(runtime, entries, feature_statistics.measure(stored, entries, observer.statistics()))
     return entries, stored
 
 
-def find_training_set(runtime: Runtime, id: str) -> TrainingSet | None:
-    """The training set with this id; None if there is none."""
-    stored = _find_stored(runtime, id)
-    return None if stored is None else _open(runtime, *stored)
+def has_training_set(runtime: Runtime, id: str) -> bool:
+    """Whether there is a training set with this id, of which no row is read."""
+    name = id.rpartition("-")[0]
+    table = tables.find(runtime.catalog, set_table(runtime, name)) if name else None
+    return table is not None and TAG + id in tags.tags(table)
 
 
 def get_training_set(runtime: Runtime, id: str) -> TrainingSet:
@@ -97,17 +101,22 @@ def _observe(runtime: Runtime, prepared: PreparedTrainingSet, schema: pa.Schema,
 def _find_stored(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows] | None:
     """The manifest and the rows of a training set; None if there is none with this id."""
     name = id.rpartition("-")[0]
-    table = tables.find(runtime.catalog, _identifier(runtime, name)) if name else None
-    return None if table is None else _read_stored(runtime, table, id)
+    if not name:
+        return None
+    permit = runtime.reader.permit("TABLE", set_table(runtime, name))
+    table = tables.find(runtime.catalog, set_table(runtime, name))
+    return None if table is None else _read_stored(runtime, table, id, permit)
 
 
-def _read_stored(runtime: Runtime, table: Table, id: str) -> tuple[dict[str, Any], StoredRows] | None:
+def _read_stored(runtime: Runtime, table: Table, id: str, permit: Permit) -> tuple[dict[str, Any], StoredRows] | None:
     """As `_find_stored`, from a table that is already loaded."""
     snapshot_id = tags.tags(table).get(TAG + id)
     if snapshot_id is None:
         return None
     entries = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
-    return entries, StoredRows(runtime, table, snapshot_id, tuple(column["name"] for column in entries["columns"]))
+    return entries, StoredRows(
+        runtime, runtime.reader.grant(table, permit), snapshot_id, tuple(column["name"] for column in entries["columns"])
+    )
 
 
 def _get_stored(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows]:
@@ -122,5 +131,6 @@ def _open(runtime: Runtime, entries: dict[str, Any], stored: StoredRows) -> Trai
     )
 
 
-def _identifier(runtime: Runtime, name: str) -> str:
+def set_table(runtime: Runtime, name: str) -> str:
+    """The name in the catalog of the table of training sets of a name."""
     return f"{runtime.settings.training_sets_namespace}.{name}"

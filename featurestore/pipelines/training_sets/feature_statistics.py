@@ -13,7 +13,7 @@ import pyarrow as pa
 from featurestore.compiler.column_statistics import column_values, latest_statistics
 from featurestore.compiler.relations import Handle
 from featurestore.engine.session import Session
-from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse import granted, scans, tables, writes
 from featurestore.lakehouse.folders import data_folders
 from featurestore.pipelines.training_sets.measures import Statistics, by_engine, countable, in_memory
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
@@ -130,7 +130,8 @@ def _load(runtime: Runtime, id: str) -> list[dict[str, Any]]:
     table = tables.find(runtime.catalog, statistics_table(runtime))
     if table is None:
         return []
-    with runtime.engine.session(data_folders(table)) as session:
-        rows = session.add("kept", scans.scan_snapshot(table, table.snapshot_id))
+    statistics = granted.system(table, runtime.settings)
+    with runtime.engine.session(data_folders(statistics)) as session:
+        rows = session.add("kept", scans.scan_snapshot(statistics, table.snapshot_id))
         # Two processes that measured at the same time have both written rows.
         return list(session.batches(latest_statistics(rows, id)).read_all().to_pylist())

@@ -2,11 +2,11 @@
 
 from featurestore.errors import DigestMismatch
 from featurestore.joins.pinned import join_pinned
-from featurestore.pipelines.training_sets.build import get_training_set
+from featurestore.pipelines.training_sets.build import get_training_set, set_table
 from featurestore.pipelines.training_sets.differences import Differences
 from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.pipelines.training_sets.training_set import TrainingSet
-from featurestore.records.pinned import pin
+from featurestore.records.pinned import feature_tables, pin
 from featurestore.records.runtime import Runtime
 from featurestore.spines.reading import spine_of_rows
 
@@ -22,7 +22,9 @@ def rebuild_training_set(runtime: Runtime, id: str) -> TrainingSet:
     plan = recorded.plan
     names = [column["name"] for column in manifest["columns"] if column["role"] == "spine"]
     spine = spine_of_rows(recorded.read(columns=names), plan, recorded.timestamp, runtime.settings.spill_path())
-    pinned = pin(runtime, plan, recorded.snapshots)
+    # Whoever may read a training set may verify it, also without a right on its service.
+    permit = runtime.reader.permit("TABLE", set_table(runtime, recorded.name), feature_tables(runtime, plan))
+    pinned = pin(runtime, plan, recorded.snapshots, permit=permit)
     with join_pinned(runtime, plan, spine, pinned, manifest["known"]) as joined:
         digest = Digest(joined.schema)
         for batch in joined.batches:

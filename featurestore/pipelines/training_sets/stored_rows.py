@@ -15,6 +15,7 @@ from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.casting import cast_batch
 from featurestore.lakehouse.folders import data_folders
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.training_sets.files import Files
 from featurestore.pipelines.training_sets.splits import PART
@@ -28,9 +29,14 @@ class StoredRows:
     """A snapshot of a training set's table. `names` are the training set's columns in order, without internal ones."""
 
     runtime: Runtime
-    table: Table
+    granted: Granted
     snapshot_id: int
     names: tuple[str, ...]
+
+    @property
+    def table(self) -> Table:
+        """The table."""
+        return self.granted.table
 
     @property
     def schema(self) -> pa.Schema:
@@ -47,7 +53,7 @@ class StoredRows:
 
     def files(self) -> Files:
         """The data files, in the order of their rows."""
-        addresses, filesystem = scans.ordered_file_paths(self.table, self.snapshot_id, ROW)
+        addresses, filesystem = scans.ordered_file_paths(self.granted, self.snapshot_id, ROW)
         schema = tables.arrow_schema(self.table, self.snapshot_id)
         return Files(addresses, self.table.name, self.snapshot_id, filesystem, schema)
 
@@ -57,7 +63,7 @@ class StoredRows:
 
     def relation(self) -> Relation:
         """All rows, with the column names of `columns`."""
-        scan = scans.scan_snapshot(self.table, self.snapshot_id)
+        scan = scans.scan_snapshot(self.granted, self.snapshot_id)
         if isinstance(scan, IcebergFiles):
             return replace(scan, columns=tuple(replace(column, name=f"c{index}") for index, column in enumerate(scan.columns)))
         schema = pa.schema([field.with_name(f"c{index}") for index, field in enumerate(scan.schema)])
@@ -67,7 +73,7 @@ class StoredRows:
     def session(self) -> Iterator[tuple[Session, Handle]]:
         """A session, and the rows in it, which can be read any number of times."""
         relation = self.relation()
-        with self.runtime.engine.session(data_folders(self.table)) as session:
+        with self.runtime.engine.session(data_folders(self.granted)) as session:
             if isinstance(relation, IcebergFiles):
                 rows = session.add("rows", relation)
             else:

@@ -18,6 +18,7 @@ from featurestore.engine.session import Session
 from featurestore.errors import Conflict, FeatureStoreError, RequestError, brief
 from featurestore.lakehouse import commits, scans, tables, writes
 from featurestore.lakehouse.folders import data_folders
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.writing import FeatureFiles
@@ -77,6 +78,7 @@ class _Attempt:
 
     session: Session
     written: WrittenTable
+    stored: Granted
     given: GivenRows
     mode: WriteMode
     state: State
@@ -99,6 +101,8 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
     Raises: NotFound, Conflict, RequestError and TypeMismatch, with nothing written; CommitConflict after too many conflicts.
     """
     started = time.monotonic()
+    # Whoever may write a table has its rows compared with what it has, and published.
+    runtime = runtime.as_operator()
     checked = check_mode(mode)
     run = uuid.uuid4().hex if run_id is None else _check_run_id(run_id)
     applied = written_version(definitions.read_registry(runtime), check_text(name, "name"))
@@ -108,8 +112,9 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
         def attempt() -> _Appended:
             with ExitStack() as attempt_stack:
                 written = load_written_table(runtime, applied)
-                session = attempt_stack.enter_context(runtime.engine.session(data_folders(written.table)))
-                appended = _append(session, written, prepared, checked, run)
+                stored = runtime.operator.grant(written.table)
+                session = attempt_stack.enter_context(runtime.engine.session(data_folders(stored)))
+                appended = _append(session, written, stored, prepared, checked, run)
                 # Kept open for the publish, which reads the same files.
                 stack.push(attempt_stack.pop_all())
             return appended
@@ -136,7 +141,7 @@ def _check_run_id(run_id: Any) -> str:
     return text
 
 
-def _append(session: Session, written: WrittenTable, prepared: GivenRows, mode: WriteMode, run_id: str) -> _Appended:
+def _append(session: Session, written: WrittenTable, stored: Granted, prepared: GivenRows, mode: WriteMode, run_id: str) -> _Appended:
     """Append the rows that differ, in one commit on the state of the table that `written` shows."""
     table = written.table
     if writes.has_batch(table, run_id):
@@ -145,7 +150,7 @@ def _append(session: Session, written: WrittenTable, prepared: GivenRows, mode: 
     # Later than every row of the table, also where clocks differ: two writes never share a time.
     run = max(times.now(), (state.through or 0) + 1)
     at = prepared.at(run) if written.timestamp is None else prepared
-    attempt = _Attempt(session, written, at, mode, state, run)
+    attempt = _Attempt(session, written, stored, at, mode, state, run)
     appended, rows = _appended_rows(attempt)
     if not rows:
         return _Appended(written, session)
@@ -195,7 +200,7 @@ def _stored_rows(attempt: _Attempt, frame_rows: Handle) -> Handle:
     within = TimeRange("feature_timestamp", times.bound(lower), times.bound(upper))
     deletions = attempt.deletions and snapshot_id is not None
     names = [*attempt.written.applied.columns, *([DELETED] if deletions else [])]
-    log = attempt.session.add("__fs_log", scans.scan_snapshot(table, snapshot_id, columns=names, time=within))
+    log = attempt.session.add("__fs_log", scans.scan_snapshot(attempt.stored, snapshot_id, columns=names, time=within))
     rows = chunk_rows.stored_rows(log, list(attempt.written.applied.columns), lower, upper, deletions=deletions)
     if not whole:
         rows = newest_rows.rows_of_keys(rows, keys, frame_rows, "SEMI")

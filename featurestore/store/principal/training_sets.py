@@ -87,7 +87,7 @@ class PrincipalTrainingSets(PrincipalVerbs):
 
     def has_training_set(self, id: str) -> bool:
         """Whether a training set is done; for servers, which have checked what was asked for."""
-        return self._store.backend.find_training_set(id) is not None
+        return self._store.backend.has_training_set(id)
 
     def require_training_set(self, id: str, privilege: Privilege = Privilege.READ) -> None:
         """Check a privilege on the table of a training set; administrators may also name a model. Raises: Forbidden."""

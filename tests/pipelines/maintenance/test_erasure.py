@@ -16,6 +16,7 @@ from featurestore.errors import Conflict, NotFound, RequestError
 from featurestore.lakehouse import history_rewrite, scans, tables
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.maintenance import erasure, maintain
+from tests.granting import grant
 from tests.lakehouse.deletes import delete_rows
 from tests.worlds import STAMP, Template, load_source
 
@@ -93,7 +94,7 @@ def contents(store: FeatureStore) -> dict[tuple[str, int], pa.Table]:
     for name in (*FEATURES, *SETS):
         table = tables.load(store.catalog, name)
         for snapshot in table.snapshot_ids:
-            stored = scans.read_snapshot(table, snapshot).read_all()
+            stored = scans.read_snapshot(grant(table), snapshot).read_all()
             order = [(column, "ascending") for column in stored.schema.names if column in ("__fs_row", "feature_timestamp", "x", "shop")]
             found[name, snapshot] = stored.filter(pc.not_equal(stored["customer"], CANARY)).sort_by(order).combine_chunks()
     return found

@@ -17,6 +17,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sett
 from featurestore.lakehouse import compaction, scans, tables
 from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.training_sets.training_set import TrainingSet
+from tests.granting import grant
 from tests.worlds import STAMP, load_source, on_a_store
 
 HOUR = 3_600_000_000
@@ -94,7 +95,7 @@ def spine() -> pa.Table:
 
 
 def content(store: FeatureStore, name: str, snapshot_id: int | None) -> pa.Table:
-    rows = scans.read_snapshot(tables.load(store.catalog, f"features.{name}"), snapshot_id).read_all()
+    rows = scans.read_snapshot(grant(tables.load(store.catalog, f"features.{name}")), snapshot_id).read_all()
     return rows.sort_by([(column, "ascending") for column in ("k", "feature_timestamp", "created_timestamp")])
 
 

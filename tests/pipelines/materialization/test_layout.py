@@ -13,6 +13,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sour
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, group_rows
+from tests.granting import grant
 from tests.worlds import STAMP, load_source
 
 DAY = 86_400_000_000
@@ -41,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
 
 def files(store: FeatureStore, table: str) -> list[Path]:
     loaded = tables.load(store.catalog, f"features.{table}")
-    scanned = scans.scan_snapshot(loaded, loaded.snapshot_id)
+    scanned = scans.scan_snapshot(grant(loaded), loaded.snapshot_id)
     assert isinstance(scanned, IcebergFiles)
     return [Path(path) for path in scanned.paths]
 

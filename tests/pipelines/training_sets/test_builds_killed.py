@@ -38,7 +38,7 @@ def kill(home: Path, name: str, rows: int, dies_at: int, seconds: float | None) 
 
 def whole(store: FeatureStore, id: str, digest: str) -> bool:
     """Whether the training set is there, and then wholly: its rows, its place in the list, and tags on all it pins."""
-    stored = store.backend.find_training_set(id)
+    stored = store.get_training_set(id) if store.backend.has_training_set(id) else None
     listed = [training_set["digest"] for training_set in store.training_sets() if training_set["id"] == id]
     if stored is None:
         assert listed == []

@@ -112,7 +112,7 @@ def test_a_cancelled_build_leaves_nothing_and_the_next_one_runs(store: FeatureSt
         assert asked.state == "running"
         os.kill(pid, signal.SIGCONT)
         assert wait_for_end(jobs, id).state == "cancelled"
-        assert store.backend.find_training_set(id) is None
+        assert not store.backend.has_training_set(id)
         assert files(store, "unwanted") == []
         assert {path.name for path in (jobs_path(store.settings) / id).iterdir()} == {"job.json", "lock"}
         assert wait_for_end(jobs, after).state == "done"

@@ -1,0 +1,190 @@
+"""The choke point of reads: rows are read of granted tables only, and only guards grant them."""
+
+import ast
+import inspect
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import featurestore
+from featurestore import Source
+from featurestore.access.grant_book import GrantBook
+from featurestore.access.grants import grants_table
+from featurestore.access.principal import Principal
+from featurestore.access.rights import Rights
+from featurestore.errors import Forbidden
+from featurestore.lakehouse import compaction, datasets, folders, granted, history_rewrite, scan_plan, scans, stored_files, tables
+from featurestore.lakehouse.granted import Granted, Permit
+from featurestore.lakehouse.table import Table
+from featurestore.records.operator import Operator
+from featurestore.records.reader import Reader
+from featurestore.records.runtime import Runtime
+from featurestore.settings import Settings
+from featurestore.sources.pinned_source import open_source
+from featurestore.spines.reading import read_rows
+from tests.granting import grant
+
+ROOT = Path(featurestore.__file__).parent
+GUARDS = {"access/rights.py", "records/operator.py"}
+AS_OPERATOR = {"pipelines/lineage/impact.py", "pipelines/materialization/outcome.py", "pipelines/written/write.py"}
+"""Verbs that read as the store does whoever asks, and return none of those rows; each is a decision: see docs/decisions/granted.md."""
+READING = {
+    scans: {"names_of"},
+    datasets: set[str](),
+    stored_files: set[str](),
+    scan_plan: {"projected_schema", "collect_tasks"},
+    folders: {"filesystem", "is_foreign"},
+    compaction: {"only_rewritten"},
+    history_rewrite: {"check_rewritable"},
+}
+"""The modules that return rows, their number, or the paths of their files; and the functions in them that return only metadata."""
+
+
+def calls(name: str) -> set[str]:
+    """The modules that call a function of this name, or use an attribute of it."""
+    return USED[name]
+
+
+def _used() -> dict[str, set[str]]:
+    used: dict[str, set[str]] = defaultdict(set)
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = node.attr if isinstance(node, ast.Attribute) else node.func.id if _is_call_of_name(node) else None
+            if name is not None:
+                used[name].add(path.relative_to(ROOT).as_posix())
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    used[f"import {alias.name}"].add(path.relative_to(ROOT).as_posix())
+    return used
+
+
+def _is_call_of_name(node: Any) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+USED = _used()
+
+
+def test_only_guards_make_what_a_read_takes() -> None:
+    assert calls("Granted") == calls("Permit") == {"lakehouse/granted.py"}
+    assert calls("issue") == calls("issue_permit") - {"lakehouse/granted.py"} == GUARDS
+    for private in ("_SEAL", "issue", "issue_permit"):
+        assert not calls(f"import {private}"), "they are called as granted.issue, which the line above finds"
+    assert calls("Operator") == {"records/runtime.py"}
+
+
+def test_verbs_that_read_as_the_store_whoever_asks_are_listed() -> None:
+    assert calls("as_operator") == AS_OPERATOR
+
+
+def test_nothing_reads_around_the_granted_tables() -> None:
+    """pyiceberg's tables can be scanned by themselves. The demo uses them as users do, through `store.catalog`."""
+    for way in ("iceberg", "load_table", "plan_files", "incremental_append_scan"):
+        assert calls(way)
+        assert {path for path in calls(way) if not path.startswith(("lakehouse/", "demo/"))} == set()
+
+
+@pytest.mark.parametrize("module", READING, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_what_returns_rows_or_files_takes_a_granted_table(module: Any) -> None:
+    public = [
+        value for name, value in vars(module).items() if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    ]
+    reading = [value for value in public if inspect.isfunction(value) and value.__name__ not in READING[module]]
+    assert reading
+    for function in reading:
+        (first, *others) = inspect.signature(function).parameters.values()
+        assert first.annotation in (Granted, "Granted"), function.__name__
+        assert not [other for other in others if other.annotation in (Table, "Table")], function.__name__
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    """A runtime with two tables of one row."""
+    opened = Runtime(Settings(home=tmp_path / "home"))
+    for name in ("shop.orders", "shop.customers"):
+        rows = pa.table({"k": [1]})
+        table = tables.create(opened.catalog, name, rows.schema)
+        table.iceberg.append(rows)
+    yield opened
+    opened.close()
+
+
+class Book(GrantBook):
+    """Grants that are not read from a catalog."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def allows(self, principal: Principal, privilege: Any, on: Any) -> bool:
+        """Whether it is one of the names."""
+        return f"{privilege} ON {on}" in self.names
+
+
+def reader(*names: str) -> Reader:
+    """A principal with these rights."""
+    return Rights(Principal("him"), Book(*names))
+
+
+def test_a_grant_cannot_be_forged_or_moved_to_another_table(runtime: Runtime) -> None:
+    orders, customers = (tables.load(runtime.catalog, name) for name in ("shop.orders", "shop.customers"))
+    granted_orders = grant(orders)
+    seal: Any = object()
+    with pytest.raises(TypeError, match="only a guard makes a Granted"):
+        Granted(orders, granted_orders.permit, seal)
+    with pytest.raises(TypeError, match="only a guard makes a Permit"):
+        Permit("him", "CATALOG", None, seal)
+    with pytest.raises((TypeError, ValueError)):
+        replace(granted_orders, table=customers)
+    with pytest.raises(ValueError, match=r"shop\.customers is not the table shop\.orders"):
+        granted_orders.renew(customers)
+    assert granted_orders.renew(tables.load(runtime.catalog, "shop.orders")).name == "shop.orders"
+    bare: Any = orders
+    with pytest.raises(AttributeError):
+        scans.scan_snapshot(bare, orders.snapshot_id)
+
+
+def test_a_permit_is_for_the_tables_that_it_names(runtime: Runtime) -> None:
+    orders, customers = (tables.load(runtime.catalog, name) for name in ("shop.orders", "shop.customers"))
+    him = reader("READ ON TABLE shop.orders", "READ ON SERVICE churn")
+    of_table, of_service = him.permit("TABLE", "shop.orders"), him.permit("SERVICE", "churn", ["shop.customers"])
+    assert scans.read_snapshot(him.grant(orders, of_table), orders.snapshot_id).read_all().num_rows == 1
+    assert him.grant(customers, of_service).permit.on == "SERVICE churn"
+    for table, permit in ((customers, of_table), (orders, of_service)):
+        with pytest.raises(Forbidden, match=f"him may not read {table.name} by a right on {permit.on}"):
+            him.grant(table, permit)
+    for kind, name in (("TABLE", "shop.customers"), ("SERVICE", "other")):
+        with pytest.raises(Forbidden, match=f"READ on {kind} {name}"):
+            him.permit(kind, name, ["shop.orders"])  # type: ignore[arg-type]
+    with pytest.raises(Forbidden, match="churn"):
+        reader("READ_ONLINE ON SERVICE churn", "USE ON SERVICE churn").permit("SERVICE", "churn")
+
+
+def test_only_the_stores_own_tables_are_read_without_a_right(runtime: Runtime) -> None:
+    rows = pa.schema([pa.field("k", pa.int64())])
+    own = tables.create(runtime.catalog, grants_table(runtime.settings), rows)
+    assert granted.system(own, runtime.settings).name == "registry.grants"
+    for name in ("shop.orders", "registry2.grants", "registry.more.grants"):
+        table = tables.create_if_absent(runtime.catalog, name, rows)
+        with pytest.raises(ValueError, match="not one of the store's own tables"):
+            granted.system(table, runtime.settings)
+
+
+def test_a_principals_runtime_does_not_read_as_the_store(runtime: Runtime) -> None:
+    his = runtime.for_reader(reader("READ ON TABLE shop.orders"))
+    assert isinstance(runtime.operator, Operator)
+    assert read_rows(his, "iceberg:shop.orders", []).num_rows == 1
+    with pytest.raises(Forbidden, match=r"shop\.customers"):
+        read_rows(his, "iceberg:shop.customers", [])
+    with pytest.raises(Forbidden, match="rights of the store"):
+        _ = his.operator
+    source = Source("orders", table="shop.orders", timestamp="at")
+    with pytest.raises(Forbidden, match="rights of the store"):
+        open_source(his, source)
+    assert open_source(his.as_operator(), source).granted is not None
+    with pytest.raises(Forbidden):
+        _ = his.for_requests().operator
