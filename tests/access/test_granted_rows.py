@@ -53,18 +53,16 @@ def calls(name: str) -> set[str]:
 def _used() -> dict[str, set[str]]:
     used: dict[str, set[str]] = defaultdict(set)
     for path in ROOT.rglob("*.py"):
+        module = path.relative_to(ROOT).as_posix()
         for node in ast.walk(ast.parse(path.read_text())):
-            name = node.attr if isinstance(node, ast.Attribute) else node.func.id if _is_call_of_name(node) else None
-            if name is not None:
-                used[name].add(path.relative_to(ROOT).as_posix())
-            if isinstance(node, ast.ImportFrom):
+            if isinstance(node, ast.Attribute):
+                used[node.attr].add(module)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                used[node.func.id].add(module)
+            elif isinstance(node, ast.ImportFrom):
                 for alias in node.names:
-                    used[f"import {alias.name}"].add(path.relative_to(ROOT).as_posix())
+                    used[f"import {alias.name}"].add(module)
     return used
-
-
-def _is_call_of_name(node: Any) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
 USED = _used()
@@ -134,12 +132,13 @@ def test_a_grant_cannot_be_forged_or_moved_to_another_table(runtime: Runtime) ->
     orders, customers = (tables.load(runtime.catalog, name) for name in ("shop.orders", "shop.customers"))
     granted_orders = grant(orders)
     seal: Any = object()
+    forged: Any = granted_orders
     with pytest.raises(TypeError, match="only a guard makes a Granted"):
         Granted(orders, granted_orders.permit, seal)
     with pytest.raises(TypeError, match="only a guard makes a Permit"):
         Permit("him", "CATALOG", None, seal)
     with pytest.raises((TypeError, ValueError)):
-        replace(granted_orders, table=customers)
+        replace(forged, table=customers)
     with pytest.raises(ValueError, match=r"shop\.customers is not the table shop\.orders"):
         granted_orders.renew(customers)
     assert granted_orders.renew(tables.load(runtime.catalog, "shop.orders")).name == "shop.orders"
