@@ -15,12 +15,9 @@ from featurestore.records.serving_version import Services
 from featurestore.values.arguments import check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from featurestore.compiler.service_plan import ServicePlan
-    from featurestore.pipelines.maintenance.erasure_result import Erasure
-    from featurestore.pipelines.maintenance.named_version import NamedVersion
     from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
     from featurestore.pipelines.training_sets.progress import OnBuildProgress
     from featurestore.pipelines.training_sets.request import TrainingSetRequest
@@ -74,14 +71,6 @@ class Backend:
         """Join and store: the second stage of `training_set`."""
         on_rows_written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
         return verbs.build_training_set(self.runtime, prepared, on_rows_written)
-
-    def erase(self, entity: str, key: Any, dry_run: bool, by: str | None) -> Erasure:
-        """As the store's method, and recorded as asked for by nobody if `by` is None."""
-        return verbs.erase(self.runtime, entity, key, by, dry_run)
-
-    def tag(self, name: str, tables: Sequence[str] | None, by: str | None) -> NamedVersion:
-        """As the store's method, and recorded as set by nobody if `by` is None."""
-        return verbs.tag_tables(self.runtime, name, tables, by)
 
     def has_training_set(self, id: str) -> bool:
         """Whether there is a training set with this id, of which no row is read."""

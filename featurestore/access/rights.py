@@ -66,12 +66,12 @@ class Rights:
         """Check that the principal has a privilege on the catalog. Raises: as `require`."""
         self.require(privilege, CATALOG.kind, CATALOG.name)
 
-    def check_approver(self, named: str | None) -> str | None:
-        """Who is recorded as the approver of a change. Raises: Forbidden if somebody who is no administrator names another one."""
+    def check_author(self, named: str | None, argument: str) -> str:
+        """Who is recorded for a change: the principal, or whom an administrator names instead. Raises: Forbidden if anybody else does."""
         name = self.principal.name
         if not self.is_unlimited and named not in (None, name):
-            raise Forbidden(f"approver: you are {name}, and only an administrator may record the decision of another", principal=name)
-        return named if self.is_unlimited else name
+            raise Forbidden(f"{argument}: you are {name}, and only an administrator may record the decision of another", principal=name)
+        return name if named is None else named
 
     def permit(self, kind: ReadableKind, name: str, through: Iterable[str] = ()) -> Permit:
         """Check READ on an object; the permit is for a table of that name, and for those in `through`. Raises: as `require`."""

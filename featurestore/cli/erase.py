@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("key", nargs=-1, required=True, metavar="VALUE|KEY=VALUE...")
 @click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--by", metavar="NAME", help="Who asks for it; it is recorded. Default: the user.")
+@click.option("--by", metavar="NAME", help="Who asks for it; it is recorded. Default: the user, or with --url the principal.")
 @context.store_options
 def erase(entity: str, key: Sequence[str], dry_run: bool, yes: bool, by: str | None) -> None:
     """Erase the rows of an entity's key from everything.

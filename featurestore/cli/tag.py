@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     help="A view or a table, several with commas; repeatable. Default: every feature table, and every table that views and spines read.",
 )
 @click.option("--remove", is_flag=True, help="Remove the tag: its snapshots expire like any other.")
-@click.option("--by", metavar="NAME", help="Who sets it; it is recorded. Default: the user.")
+@click.option("--by", metavar="NAME", help="Who sets it; it is recorded. Default: the user, or with --url the principal.")
 @context.store_options
 def tag(name: str, tables: Sequence[str], remove: bool, by: str | None) -> None:
     """Pin the current snapshots of tables under a name.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("weights", nargs=-1, metavar="[ALIAS=PERCENT]...")
 @click.option("--shadow", multiple=True, metavar="ALIAS", help="An alias that is also scored, but never returned; repeatable.")
 @click.option("--remove", is_flag=True, help="Remove the split: the approved version answers again.")
-@click.option("--approver", metavar="NAME", help="Who decides this; it is recorded. Default: the user.")
+@click.option("--approver", metavar="NAME", help="Who decides this; it is recorded. Default: the user, or with --url the principal.")
 @click.option("--reason", metavar="TEXT", help="Why; it is recorded.")
 @context.store_options
 def traffic(name: str, weights: Sequence[str], shadow: Sequence[str], remove: bool, approver: str | None, reason: str | None) -> None:

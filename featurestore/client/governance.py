@@ -18,7 +18,6 @@ from featurestore.pipelines.lineage.replay_result import Replay
 from featurestore.pipelines.lineage.traffic_comparison import TrafficComparison
 from featurestore.pipelines.lineage.traffic_result import Traffic
 from featurestore.pipelines.maintenance.retention import RetainedSnapshot
-from featurestore.records import authors
 from featurestore.records.traffic_split import PLACES, check_shadow, check_weights
 from featurestore.values import frames, times
 from featurestore.values.arguments import Direction, check_direction, check_flag, check_name, check_row, check_text, check_version, naming
@@ -72,9 +71,9 @@ class Governance:
         approver: str | None = None,
         reason: str | None = None,
     ) -> Exchange[Traffic]:
-        """Split the requests to a registered model among aliases; without `approver`, the user here is recorded."""
+        """Split the requests to a registered model among aliases; without `approver`, the server records whose key it is."""
         places, beside = check_weights(weights), check_shadow(shadow)
-        who = authors.author() or None if approver is None else check_name(approver, "approver")
+        who = None if approver is None else check_name(approver, "approver")
         body = {
             "weights": {alias: count * 100 / PLACES for alias, count in places.items()},
             "shadow": list(beside),

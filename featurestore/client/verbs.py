@@ -35,7 +35,6 @@ from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
 from featurestore.pipelines.online_lookup.prediction import Prediction
 from featurestore.pipelines.planning.plan import Plan
 from featurestore.progress import MaterializationProgress, materialization_reporter
-from featurestore.records import authors
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.values.arguments import (
     Failures,
@@ -138,8 +137,8 @@ class ServerVerbs(TableVerbs, Governance, AccessVerbs, AuditLogVerbs):
         return self._calls.run_listing_job(TableMaintenance, "/v1/maintenance", body)
 
     def tag(self, name: str, tables: str | Sequence[str] | None = None, *, by: str | None = None) -> Exchange[NamedVersion]:
-        """Pin the current snapshots of tables under a name; without `by`, the user here is recorded."""
-        who = authors.author() or None if by is None else check_name(by, "by")
+        """Pin the current snapshots of tables under a name; without `by`, the server records whose key it is."""
+        who = None if by is None else check_name(by, "by")
         names = None if tables is None else check_column_names(tables, "tables")
         body = {"name": check_text(name, "name"), "tables": names, "by": who}
         return self._calls.read_result(NamedVersion, post("/v1/tags", body, unlimited=True))
@@ -153,8 +152,8 @@ class ServerVerbs(TableVerbs, Governance, AccessVerbs, AuditLogVerbs):
         return self._calls.read_result(NamedVersion, delete(f"/v1/tags/{path_part(check_name(name, 'name'), 'name')}"))
 
     def erase(self, entity: str, key: Any, dry_run: bool = False, *, by: str | None = None) -> Exchange[Erasure]:
-        """Erase the rows of an entity's key; without `by`, the user here is recorded."""
-        who = authors.author() or None if by is None else check_name(by, "by")
+        """Erase the rows of an entity's key; without `by`, the server records whose key it is."""
+        who = None if by is None else check_name(by, "by")
         flag = check_flag(dry_run, "dry_run")
         values = dict(key) if isinstance(key, Mapping) else key
         body = {"entity": check_name(entity, "entity"), "key": values, "dry_run": flag, "by": who}

@@ -22,9 +22,9 @@ def author() -> str:
         return ""
 
 
-def created_property() -> dict[str, str]:
+def created_property(by: str) -> dict[str, str]:
     """The property of a table that is created now."""
-    return {CREATED: json.dumps({"at": times.text(times.now()), "by": author()})}
+    return {CREATED: json.dumps({"at": times.text(times.now()), "by": by})}
 
 
 def creation(properties: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -3,16 +3,15 @@
 import json
 from collections.abc import Mapping
 
-from featurestore.records.authors import author
 from featurestore.values import times
 
 EXPIRIES = "featurestore.expiries"
 _MOST = 20
 
 
-def with_expiry(properties: Mapping[str, str], snapshots: int) -> dict[str, str]:
+def with_expiry(by: str, properties: Mapping[str, str], snapshots: int) -> dict[str, str]:
     """The property after another expiry of so many snapshots; only the last 20 are kept."""
-    entry = {"at": times.text(times.now()), "by": author(), "snapshots": snapshots}
+    entry = {"at": times.text(times.now()), "by": by, "snapshots": snapshots}
     return {EXPIRIES: json.dumps([*recorded_expiries(properties), entry][-_MOST:])}
 
 

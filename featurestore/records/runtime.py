@@ -11,6 +11,7 @@ from featurestore.event_sender import EventSender
 from featurestore.lakehouse.catalog import Catalog, open_catalog
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
+from featurestore.records import authors
 from featurestore.records.operator import Operator
 from featurestore.records.reader import Reader
 from featurestore.settings import Settings
@@ -33,6 +34,7 @@ class Runtime:
         self._look = look
         self._for_requests = False
         self.reader: Reader = Operator()
+        self._author = ""
         self.source_folders: tuple[Path, ...] | None = None
         self._interruptible: ExpressionEvaluator | None = None
         self._lock = RLock()
@@ -65,6 +67,17 @@ class Runtime:
         if not isinstance(self.reader, Operator):
             raise Forbidden("this reads rows with all rights of the store; ask an administrator to do it")
         return self.reader
+
+    def for_author(self, name: str) -> Self:
+        """A runtime with the same components whose changes are recorded as this principal's."""
+        runtime = copy.copy(self)
+        runtime._author = name
+        return runtime
+
+    @property
+    def author(self) -> str:
+        """Who is recorded for changes: the principal of `for_author`, else the user of this process; empty if it has none."""
+        return self._author or authors.author()
 
     @property
     def catalog(self) -> Catalog:

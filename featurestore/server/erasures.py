@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.server import json_body
+from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import Needs
 from featurestore.server.requests.erasures import ErasureBody
 from featurestore.server.responses.erasures import Erasure
@@ -21,7 +22,7 @@ class Erasures:
     """The routes of erasures."""
 
     def __init__(self, store: FeatureStore) -> None:
-        self._store = store
+        self._callers = Callers(store)
 
     def routes(self) -> list[APIRoute]:
         """The routes of erasures."""
@@ -32,15 +33,12 @@ class Erasures:
             post("/v1/erasures", self.erase, TAG, needs=admin, kind=LongRoute, response_model=Erasure, openapi_extra=body),
         ]
 
-    def list_erasures(self) -> list[dict[str, Any]]:
+    def list_erasures(self, request: Request) -> list[dict[str, Any]]:
         """The certificates of all erasures, newest first."""
-        return to_dicts(self._store.erasures())
+        return to_dicts(self._callers.of(request).erasures())
 
     async def erase(self, request: Request) -> dict[str, Any]:
         """Erase the rows of an entity's key from everything that the store keeps; `remaining` names what others must look after."""
         body = await json_body.read_typed(request, ErasureBody)
-        return await run_in_threadpool(self._erase, body)
-
-    def _erase(self, body: ErasureBody) -> dict[str, Any]:
-        # Not the store's method, which records the user of this process if nobody is named.
-        return self._store.backend.erase(body.entity, body.key, body.dry_run, body.by).to_dict()
+        erasure = await run_in_threadpool(self._callers.of(request).erase, body.entity, body.key, body.dry_run, by=body.by)
+        return erasure.to_dict()

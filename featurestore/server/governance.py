@@ -11,6 +11,7 @@ from featurestore.access.privileges import Kind, Privilege
 from featurestore.errors import RequestError
 from featurestore.server import json_body
 from featurestore.server.access.access import rights_of
+from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import Needs, on
 from featurestore.server.requests.body import Body
 from featurestore.server.requests.governance import (
@@ -36,7 +37,7 @@ class Governance:
     """The routes that change which version of a model has an alias, and verify the chain behind it."""
 
     def __init__(self, store: FeatureStore) -> None:
-        self._store = store
+        self._store, self._callers = store, Callers(store)
 
     def routes(self) -> list[APIRoute]:
         """The routes of promotions and audits."""
@@ -105,6 +106,7 @@ class Governance:
 
     def replay_prediction(
         self,
+        request: Request,
         request_id: str,
         row: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
         model: Selector | None = None,
@@ -114,21 +116,24 @@ class Governance:
 
         409 lists the requests that have this id, if they differ: `model` and `at`, the time of the prediction, say which.
         """
-        return self._store.replay(request_id, row, model, at).to_dict()
+        return self._callers.of(request).replay(request_id, row, model, at).to_dict()
 
-    def explain_retention(self) -> list[dict[str, Any]]:
+    def explain_retention(self, request: Request) -> list[dict[str, Any]]:
         """Every snapshot of every table of the store, oldest first, with what keeps it alive; empty for one that expires in time."""
-        return to_dicts(self._store.explain_retention())
+        return to_dicts(self._callers.of(request).explain_retention())
 
-    def audit_model(self, name: str, version: Selector | None = None, alias: Selector | None = None, deep: bool = False) -> dict[str, Any]:
+    def audit_model(
+        self, request: Request, name: str, version: Selector | None = None, alias: Selector | None = None, deep: bool = False
+    ) -> dict[str, Any]:
         """The chain behind a version of a model, from raw tables to predictions, each link verified; `broken` names the others."""
         if (version is None) == (alias is None):
             raise RequestError("give either ?version= or ?alias=, to say which version to audit", field="version")
-        return self._store.audit(f"models:/{name}/{version}" if alias is None else f"models:/{name}@{alias}", deep).to_dict()
+        uri = f"models:/{name}/{version}" if alias is None else f"models:/{name}@{alias}"
+        return self._callers.of(request).audit(uri, deep).to_dict()
 
-    def get_traffic(self, name: str) -> dict[str, Any]:
+    def get_traffic(self, request: Request, name: str) -> dict[str, Any]:
         """How the requests to a model are split among aliases, with all periods before, newest first."""
-        return self._store.traffic(name).to_dict()
+        return self._callers.of(request).traffic(name).to_dict()
 
     async def set_traffic(self, request: Request, name: str) -> dict[str, Any]:
         """Split the requests to a model that name neither version nor alias; no weights remove the split.
@@ -136,21 +141,16 @@ class Governance:
         All servers follow within a second. 404 names an unknown alias, 409 a change that came first.
         """
         body = await json_body.read_typed(request, TrafficBody)
-        approver = rights_of(request.scope).check_approver(body.approver)
-        return await run_in_threadpool(self._set_traffic, name, body.model_copy(update={"approver": approver}))
-
-    def _set_traffic(self, name: str, body: TrafficBody) -> dict[str, Any]:
-        from featurestore.models.traffic.traffic import set_traffic  # noqa: PLC0415 - as in `_run`
-
-        # Not the store's method, which records the user of this process if nobody is named.
-        runtime = self._store.backend.runtime
-        return set_traffic(runtime, name, body.weights, body.shadow, body.approver, body.reason).to_dict()
+        caller = self._callers.of(request)
+        traffic = await run_in_threadpool(caller.set_traffic, name, body.weights, body.shadow, approver=body.approver, reason=body.reason)
+        return traffic.to_dict()
 
     async def compare_traffic(self, request: Request, name: str) -> dict[str, Any]:
         """Compare the logged predictions of a model by alias, version and role: counts, distributions and, with labels, metrics."""
         body = await json_body.read_typed(request, TrafficComparisonBody, TrafficComparisonBody())
         labels = None if body.labels is None else body.labels.to_spine()
-        comparison = await run_in_threadpool(self._store.compare_traffic, name, body.since, labels, body.label, body.timestamp)
+        compare = self._callers.of(request).compare_traffic
+        comparison = await run_in_threadpool(compare, name, body.since, labels, body.label, body.timestamp)
         return comparison.to_dict()
 
     async def promote_model(self, request: Request, name: str) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class Governance:
 
     async def _change(self, action: str, name: str, request: Request, body_type: type[ApprovedBody]) -> dict[str, Any]:
         body = await json_body.read_typed(request, body_type)
-        rights_of(request.scope).check_approver(body.approver)
+        rights_of(request.scope).check_author(body.approver, "approver")
         return await run_in_threadpool(self._run, action, name, body.model_dump())
 
     def _run(self, action: str, name: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.server import json_body
+from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import USE_CATALOG, Needs
 from featurestore.server.requests.tags import TagBody
 from featurestore.server.responses.tags import NamedVersion
@@ -21,7 +22,7 @@ class Tags:
     """The routes of named versions."""
 
     def __init__(self, store: FeatureStore) -> None:
-        self._store = store
+        self._callers = Callers(store)
 
     def routes(self) -> list[APIRoute]:
         """The routes of named versions."""
@@ -39,19 +40,16 @@ class Tags:
             delete("/v1/tags/{name}", self.remove_tag, TAG, needs=Needs.ADMINISTRATOR, kind=LongRoute, response_model=NamedVersion),
         ]
 
-    def list_tags(self) -> list[dict[str, Any]]:
+    def list_tags(self, request: Request) -> list[dict[str, Any]]:
         """The named versions, newest first."""
-        return to_dicts(self._store.tags())
+        return to_dicts(self._callers.of(request).tags())
 
     async def set_tag(self, request: Request) -> dict[str, Any]:
         """Pin the current snapshots of tables under a name, for which `@name` then stands. 409 if it stands for other snapshots."""
         body = await json_body.read_typed(request, TagBody)
-        return await run_in_threadpool(self._set_tag, body)
+        version = await run_in_threadpool(self._callers.of(request).tag, body.name, body.tables, by=body.by)
+        return version.to_dict()
 
-    def _set_tag(self, body: TagBody) -> dict[str, Any]:
-        # Not the store's method, which records the user of this process if nobody is named.
-        return self._store.backend.tag(body.name, body.tables, body.by).to_dict()
-
-    def remove_tag(self, name: str) -> dict[str, Any]:
+    def remove_tag(self, request: Request, name: str) -> dict[str, Any]:
         """Remove a named version, so that its snapshots expire like any other."""
-        return self._store.remove_tag(name).to_dict()
+        return self._callers.of(request).remove_tag(name).to_dict()

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from featurestore import verbs
-from featurestore.records import authors
 from featurestore.store.connections import Connections
 from featurestore.store.recorded import recorded
 
@@ -32,7 +31,7 @@ class AccessVerbs(Connections):
         The result's `token` is what clients send. It is shown once: only a digest of it is stored. A name may have two live keys, so that
         one can take the place of the other. Raises: RequestError; Conflict saying which key to revoke first.
         """
-        return verbs.create_key(self._runtime, name, groups, administrator, expires, authors.author() or None)
+        return verbs.create_key(self._runtime, name, groups, administrator, expires, self._runtime.author or None)
 
     @recorded
     def grant(self, privilege: str, on: str, to: str) -> GrantInfo:
@@ -65,7 +64,7 @@ class AccessVerbs(Connections):
         return PrincipalStore(cast("FeatureStore", self), Rights(principal, book), book.refresh)
 
     def _change_grant(self, privilege: str, on: str, to: str, rights: Rights | None, *, revoke: bool) -> GrantInfo:
-        by = None if rights is not None else authors.author() or None
+        by = None if rights is not None else self._runtime.author or None
         return verbs.change_grant(self._runtime, privilege, on, to, rights or verbs.OPERATOR, by, revoke=revoke)
 
     def _list_grants(self, on: str | None, to: str | None, rights: Rights | None) -> list[GrantInfo]:
@@ -78,4 +77,4 @@ class AccessVerbs(Connections):
     @recorded
     def revoke_key(self, id: str) -> ApiKey:
         """Revoke an API key: all servers refuse it within a second. Raises: NotFound with the nearest ids."""
-        return verbs.revoke_key(self._runtime, id, authors.author() or None)
+        return verbs.revoke_key(self._runtime, id, self._runtime.author or None)

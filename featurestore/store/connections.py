@@ -33,8 +33,6 @@ class Connections:
         self.settings = settings if settings is not None else load_settings(home=home)
         self._runtime = Runtime(self.settings, look=self._look_at_models)
         self._audit_log: AuditLog | None = None if self.settings.audit_log == "off" else _open_audit_log(self.settings)
-        # Who is recorded; empty: the user of this process.
-        self._acting = ""
         self._registry_look: RegistryLook | None = None
         self._online_tables = OnlineTables(self._runtime)
         self._services = Services(self._runtime, self._online_tables)

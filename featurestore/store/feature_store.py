@@ -15,7 +15,7 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.dsl.csv_format import Csv
 from featurestore.errors import DigestMismatch, RequestError
 from featurestore.progress import MaterializationProgress, TrainingSetProgress, materialization_reporter, training_set_reporter
-from featurestore.records import authors, definitions
+from featurestore.records import definitions
 from featurestore.records.definitions import Applied
 from featurestore.records.live_versions import live_versions
 from featurestore.records.names import service_name, view_name, view_names
@@ -183,7 +183,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         name stands for other snapshots.
         """
         names = None if tables is None else [local_name(table) for table in check_column_names(tables, "tables")]
-        return verbs.tag_tables(self._runtime, name, names, authors.author() or None if by is None else check_name(by, "by"))
+        return verbs.tag_tables(self._runtime, name, names, self._runtime.author or None if by is None else check_name(by, "by"))
 
     def tags(self) -> list[NamedVersion]:
         """The named versions that `tag` made, newest first."""
@@ -206,7 +206,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
 
         Raises: NotFound with the nearest entities; RequestError; Conflict for a catalog that is not in a database.
         """
-        who = authors.author() or None if by is None else check_name(by, "by")
+        who = self._runtime.author or None if by is None else check_name(by, "by")
         return verbs.erase(self._runtime, check_name(entity, "entity"), key, who, check_flag(dry_run, "dry_run"))
 
     def erasures(self) -> list[Erasure]:
@@ -361,12 +361,15 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         return id
 
 
-def confine(store: FeatureStore, endable: ExpressionEvaluator | None = None) -> FeatureStore:
+def confine(store: FeatureStore, endable: ExpressionEvaluator | None = None, author: str | None = None) -> FeatureStore:
     """The same store for requests of untrusted clients: it reads only files below `source_folders`, and accepts only model URIs that
     start with `models:/` or `runs:/`. `endable` evaluates derived features whose computation may have to be terminated.
+    Changes are recorded as those of `author`, by default the user of this process.
     """
     confined = copy.copy(store)
     confined._runtime = store._runtime.for_requests(endable)
+    if author is not None:
+        confined._runtime = confined._runtime.for_author(author)
     # Requests and jobs are recorded by those who answer them.
     confined._audit_log = None
     return confined

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from featurestore import verbs
 from featurestore.backend import is_model_uri
-from featurestore.records import authors
 from featurestore.store.connections import Connections
 from featurestore.store.recorded import recorded
 from featurestore.values import times
@@ -78,7 +77,7 @@ class Governance(Connections):
         # As in `audit`.
         from featurestore.models.traffic.traffic import set_traffic  # noqa: PLC0415
 
-        who = authors.author() or None if approver is None else approver
+        who = self._runtime.author or None if approver is None else approver
         return set_traffic(self._runtime, name, weights, shadow, who, reason)
 
     def compare_traffic(

@@ -8,10 +8,9 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from featurestore.records import authors
-
 if TYPE_CHECKING:
     from featurestore.audit_log.log import AuditLog
+    from featurestore.records.runtime import Runtime
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,10 +23,10 @@ ENTITIES = 16
 
 
 class Audited(Protocol):
-    """A store with its audit log, if it has one, and the name of who uses it; empty: the user of this process."""
+    """A store with its audit log, if it has one, and a runtime that names who uses it."""
 
     _audit_log: AuditLog | None
-    _acting: str
+    _runtime: Runtime
 
 
 _inside: ContextVar[bool] = ContextVar("inside a recorded method", default=False)
@@ -55,7 +54,7 @@ def recorded(verb: Callable[Concatenate[StoreT, P], T]) -> Callable[Concatenate[
             raise
         finally:
             _inside.reset(token)
-            _record(log, self._acting or authors.author() or OPERATOR, verb.__name__, _given(signature, self, arguments, named), error)
+            _record(log, self._runtime.author or OPERATOR, verb.__name__, _given(signature, self, arguments, named), error)
 
     return call
 

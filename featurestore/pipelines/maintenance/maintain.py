@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pyarrow as pa
 
@@ -111,9 +112,8 @@ def _clear(
             notes.append(f"tags of an interrupted call removed: {format_names(stray)}")
         cursor = _cursor(runtime, identifier)
         reader = None if cursor is None else cursor.snapshot_id
-        expired = maintenance.expire_snapshots(
-            table, before, dry_run, reader=reader, untagged=[*(TAG + id for id in unfinished_ids), *stray], note=expiries.with_expiry
-        )
+        untagged, note = [*(TAG + id for id in unfinished_ids), *stray], partial(expiries.with_expiry, runtime.author)
+        expired = maintenance.expire_snapshots(table, before, dry_run, reader=reader, untagged=untagged, note=note)
         snapshots = expired.snapshots
         without, pending_files = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else checkpoint_files)
         removed = maintenance.remove_orphan_files(table, orphaned_before, dry_run, without=without, pending_files=pending_files)

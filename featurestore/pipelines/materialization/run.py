@@ -40,7 +40,7 @@ from featurestore.pipelines.materialization.interval import Interval, choose
 from featurestore.pipelines.materialization.row_diff import compare
 from featurestore.pipelines.materialization.writing import FeatureFiles
 from featurestore.records import feature_table
-from featurestore.records.authors import AUTHOR, RUN_ID, author
+from featurestore.records.authors import AUTHOR, RUN_ID
 from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
@@ -174,7 +174,7 @@ def _compute_and_commit(
         reading.refuse_changed(source)
         outcomes = _judge_checks(task, interval, checkpoint, continues=checkpoint.start is None and state.through is not None)
         properties = _next_state(state, interval, checkpoint, counts.newest, types, columns).to_properties()
-        summary = {**properties, **_summary(applied, interval, counts, outcomes)}
+        summary = {**properties, **_summary(applied, interval, counts, outcomes), AUTHOR: runtime.author}
         files.keep(checkpoint.files, checkpoint.rows - files.rows)
         writes.append_files(table, files, summary=summary, properties=properties, drop=[CHECKPOINT])
     return RunResult(
@@ -193,7 +193,6 @@ def _summary(applied: Applied, interval: Interval, counts: SourceCounts, outcome
     """The properties of a run in its snapshot's summary, apart from the table's state."""
     return {
         RUN_ID: uuid.uuid4().hex,
-        AUTHOR: author(),
         "featurestore.interval": f"{times.text(max(interval.lower, times.FIRST))}/{times.text(interval.upper)}",
         "featurestore.view-version": str(applied.version),
         NULL_KEYS: str(counts.null_keys),

@@ -116,7 +116,7 @@ def _load_or_create(runtime: Runtime, row: Applied) -> tuple[Table, bool]:
     schema = pa.schema(
         [(column, pa.uuid() if sql_type == "UUID" else plain_arrow_type(sql_type)) for column, sql_type in row.columns.items()]
     )
-    properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint, **created_property()}
+    properties = {DEFINITION: json.dumps(row.document), FINGERPRINT: row.fingerprint, **created_property(runtime.author)}
     name = runtime.features_table(row.table)
     return tables.load_or_create(runtime.catalog, name, schema, month_of="feature_timestamp", properties=properties)
 

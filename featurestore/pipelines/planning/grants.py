@@ -7,7 +7,6 @@ from featurestore.dsl import documents, grant
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import Problem, RequestError
 from featurestore.pipelines.planning.step import Step
-from featurestore.records import authors
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
 
@@ -41,7 +40,7 @@ def apply_grants(runtime: Runtime, steps: Iterable[Step]) -> None:
     """Grant what the steps create. Those that were granted meanwhile stay as they are. Raises: NotReady."""
     for step in steps:
         if step.kind == KIND and step.action == "create":
-            add_grant(runtime, _parse(documents.grant(step.result.document)), authors.author() or None)
+            add_grant(runtime, _parse(documents.grant(step.result.document)), runtime.author or None)
 
 
 def _parse(item: grant.Grant) -> Grant:

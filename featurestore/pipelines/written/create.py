@@ -26,7 +26,7 @@ from featurestore.pipelines.planning.plan import Plan
 from featurestore.pipelines.planning.step import Action, Step
 from featurestore.pipelines.written.schema import columns_of_schema
 from featurestore.records import definitions, feature_table
-from featurestore.records.authors import AUTHOR, RUN_ID, author
+from featurestore.records.authors import AUTHOR, RUN_ID
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.feature_table import DEFINITION
 from featurestore.records.runtime import Runtime
@@ -119,7 +119,7 @@ def _evolve(runtime: Runtime, known: Registry, current: Applied, request: TableR
     )
     row = replace(current, document=documents.document(view), columns={**stored.applied.columns, **added})
     if added:
-        _add_columns(stored, row, added)
+        _add_columns(stored, row, added, runtime.author)
     if row == current:
         return
     new = [name for name in row.columns if name not in current.columns]
@@ -128,10 +128,10 @@ def _evolve(runtime: Runtime, known: Registry, current: Applied, request: TableR
         publish_views(runtime, [row], full=True)
 
 
-def _add_columns(stored: WrittenTable, row: Applied, added: Mapping[str, str]) -> None:
+def _add_columns(stored: WrittenTable, row: Applied, added: Mapping[str, str], by: str) -> None:
     state = feature_table.state_of(stored.table.properties).to_properties()
     schema = pa.schema([(name, pa.uuid() if sql_type == "UUID" else plain_arrow_type(sql_type)) for name, sql_type in added.items()])
-    summary = {**state, OPERATION: "add columns", RUN_ID: uuid.uuid4().hex, AUTHOR: author()}
+    summary = {**state, OPERATION: "add columns", RUN_ID: uuid.uuid4().hex, AUTHOR: by}
     evolution.add_columns(stored.table, schema, summary=summary, properties={DEFINITION: json.dumps(row.document)})
 
 

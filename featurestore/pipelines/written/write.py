@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -24,7 +24,7 @@ from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.writing import FeatureFiles
 from featurestore.pipelines.written.rows import GivenRows, read_rows
 from featurestore.records import definitions, feature_table
-from featurestore.records.authors import AUTHOR, RUN_ID, author
+from featurestore.records.authors import AUTHOR, RUN_ID
 from featurestore.records.feature_table import State
 from featurestore.records.runtime import Runtime
 from featurestore.records.written_tables import WrittenTable, load_written_table, written_version
@@ -114,7 +114,7 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
                 written = load_written_table(runtime, applied)
                 stored = runtime.operator.grant(written.table)
                 session = attempt_stack.enter_context(runtime.engine.session(data_folders(stored)))
-                appended = _append(session, written, stored, prepared, checked, run)
+                appended = _append(session, written, stored, prepared, checked, {RUN_ID: run, AUTHOR: runtime.author})
                 # Kept open for the publish, which reads the same files.
                 stack.push(attempt_stack.pop_all())
             return appended
@@ -141,9 +141,11 @@ def _check_run_id(run_id: Any) -> str:
     return text
 
 
-def _append(session: Session, written: WrittenTable, stored: Granted, prepared: GivenRows, mode: WriteMode, run_id: str) -> _Appended:
-    """Append the rows that differ, in one commit on the state of the table that `written` shows."""
-    table = written.table
+def _append(
+    session: Session, written: WrittenTable, stored: Granted, prepared: GivenRows, mode: WriteMode, origin: Mapping[str, str]
+) -> _Appended:
+    """Append the rows that differ, in one commit on the state of the table that `written` shows; `origin` has its run and its author."""
+    table, run_id = written.table, origin[RUN_ID]
     if writes.has_batch(table, run_id):
         return _Appended(written, session)
     state = feature_table.state_of(table.properties)
@@ -163,7 +165,7 @@ def _append(session: Session, written: WrittenTable, stored: Granted, prepared: 
         writer.write(all_rows(appended), files, rows // at.months, "created_timestamp", deletions=deletions > 0)
         newest = max(filter(None, (state.newest, (at.ends or (0, 0))[1])), default=None)
         properties = State(through=run, corrections=state.corrections + corrections, newest=newest, ran=run).to_properties()
-        about = {writes.OPERATION: mode, RUN_ID: run_id, writes.BATCH_ID: run_id, AUTHOR: author(), ROWS: str(prepared.table.num_rows)}
+        about = {writes.OPERATION: mode, **origin, writes.BATCH_ID: run_id, ROWS: str(prepared.table.num_rows)}
         writes.append_files(table, files, summary={**properties, **about}, properties=properties)
     return _Appended(written, session, rows, corrections, deletions)
 

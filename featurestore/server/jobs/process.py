@@ -98,7 +98,9 @@ class JobRun:
                 if (claim := self._jobs.claim(job.id)) is not None:
                     check_standing(store.backend.runtime, claim)
                 records.begin()
-                outcome = HANDLERS[job.kind](confine(store), self._jobs.path(job.id), self._jobs.request(job.id), self.report)
+                outcome = HANDLERS[job.kind](
+                    confine(store, author=job.by), self._jobs.path(job.id), self._jobs.request(job.id), self.report
+                )
             if not isinstance(outcome, PartialResult):
                 return outcome, None
             result, body = outcome.result, _error_body(job, outcome.error, max_bytes)

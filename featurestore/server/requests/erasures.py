@@ -13,4 +13,4 @@ class ErasureBody(Body):
     entity: str
     key: Any = Field(description="the value of the key column, or an object with a value for each key column")
     dry_run: bool = Field(False, description="only count")
-    by: str | None = Field(None, description="who asks for it; recorded")
+    by: str | None = Field(None, description="who asks for it; recorded. By default the caller; only an administrator may name another")

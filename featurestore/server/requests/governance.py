@@ -24,7 +24,9 @@ class TrafficBody(Body):
 
     weights: Annotated[dict[Text, Percentage], Field(max_length=100, description="percentages of aliases; together 100")]
     shadow: Annotated[list[Text], Field(max_length=100, description="aliases that are also scored and logged, but never returned")] = []
-    approver: Text | None = Field(default=None, description="who decides this; recorded")
+    approver: Text | None = Field(
+        default=None, description="who decides this; recorded. By default the caller; only an administrator may name another"
+    )
     reason: Text | None = None
 
 

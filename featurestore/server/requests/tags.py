@@ -12,4 +12,4 @@ class TagBody(Body):
     tables: Items[str] | None = Field(
         None, description="views or tables; by default every feature table, and all that views and spines read"
     )
-    by: str | None = Field(None, description="who sets it; recorded")
+    by: str | None = Field(None, description="who sets it; recorded. By default the caller; only an administrator may name another")

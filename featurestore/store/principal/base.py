@@ -27,9 +27,8 @@ class PrincipalVerbs:
     def __init__(self, store: FeatureStore, rights: Rights, refresh: Callable[[], None] = lambda: None) -> None:
         """`refresh` is called before rights are looked at, to follow the grants."""
         self._store, self._given, self._refresh = copy.copy(store), rights, refresh
-        self._store._acting = rights.principal.name
-        if not rights.is_unlimited:
-            self._store._runtime = store._runtime.for_reader(rights)
+        runtime = store._runtime.for_author(rights.principal.name)
+        self._store._runtime = runtime if rights.is_unlimited else runtime.for_reader(rights)
         self._training_sets = store.settings.training_sets_namespace
 
     @property

@@ -29,7 +29,7 @@ class PrincipalMaintenance(PrincipalVerbs):
     def erase(self, entity: str, key: Any, dry_run: bool = False, *, by: str | None = None) -> Erasure:
         """An administrator."""
         self._require_unlimited("erase")
-        return self._store.erase(entity, key, dry_run, by=by)
+        return self._store.erase(entity, key, dry_run, by=self._rights.check_author(by, "by"))
 
     def erasures(self) -> list[Erasure]:
         """An administrator."""
@@ -44,7 +44,7 @@ class PrincipalMaintenance(PrincipalVerbs):
     def tag(self, name: str, tables: str | Sequence[str] | None = None, *, by: str | None = None) -> NamedVersion:
         """An administrator."""
         self._require_unlimited("tag")
-        return self._store.tag(name, tables, by=by)
+        return self._store.tag(name, tables, by=self._rights.check_author(by, "by"))
 
     def tags(self) -> list[NamedVersion]:
         """USE on the catalog: they name tables."""

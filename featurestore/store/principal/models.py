@@ -37,7 +37,7 @@ class PrincipalModels(PrincipalVerbs):
         """APPROVE_MODEL on the model."""
         rights = self._rights
         rights.require(Privilege.APPROVE_MODEL, Kind.MODEL, check_name(name, "name"))
-        return self._call(self._store.set_traffic, name, weights, shadow, approver=rights.check_approver(approver), reason=reason)
+        return self._call(self._store.set_traffic, name, weights, shadow, approver=rights.check_author(approver, "approver"), reason=reason)
 
     def compare_traffic(
         self,

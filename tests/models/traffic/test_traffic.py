@@ -8,10 +8,13 @@ import pyarrow as pa
 import pytest
 
 from featurestore import models
+from featurestore.access.principal import Principal
+from featurestore.access.rights import Rights
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError, NotFound, RequestError
 from featurestore.models.stamps.store_access import runtime_of
 from featurestore.models.traffic import traffic
 from featurestore.records.traffic import TrafficSplits
+from featurestore.store import PrincipalStore
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
 
@@ -33,8 +36,9 @@ def test_a_split_is_recorded_with_its_history(world: World, name: str) -> None:
     assert (first.weights, first.shadow, first.versions, first.keys) == ({"a": 90, "b": 10}, ("b",), {"a": "1", "b": "2"}, ("customer_id",))
     assert (first.approver, first.reason) == ("ann", "try it")
     assert world.store.set_traffic(name, {"b": 10.0, "a": 90.0}, ["b"], approver="bob").history == first.history
-    second = world.store.set_traffic(name, {"a": 33.33, "b": 66.67})
-    assert second.approver
+    administrator = PrincipalStore(world.store, Rights(Principal("platform", is_administrator=True)))
+    second = administrator.set_traffic(name, {"a": 33.33, "b": 66.67})
+    assert second.approver == "platform"
     assert [(period.weights, period.until) for period in second.history] == [
         ({"a": 33.33, "b": 66.67}, None),
         ({"a": 90, "b": 10}, second.since),

@@ -187,7 +187,7 @@ def test_over_http_and_from_the_command_line(split: Split) -> None:
     with connect(split.url) as remote:
         assert remote.traffic("spender") == answer
         shadowed = remote.set_traffic("spender", {"champion": 100}, "challenger", reason="look")
-        assert shadowed.shadow == ("challenger",)
+        assert (shadowed.shadow, shadowed.approver) == (("challenger",), "local")
     assert as_json("traffic", "spender", "--url", split.url) == shadowed
     shown = run("traffic", "spender", "champion=75", "challenger=25", "--approver", "bob", "--url", split.url)
     assert shown.exit_code == 0
