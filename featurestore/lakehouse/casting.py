@@ -9,10 +9,13 @@ import pyarrow.compute as pc
 from featurestore.errors import RequestError, TypeMismatch
 
 
-def cast_batches(batches: pa.RecordBatchReader, target: pa.Schema, where: str) -> Iterator[pa.RecordBatch]:
+def cast_batches(
+    batches: pa.RecordBatchReader, target: pa.Schema, where: str, *, keep_dictionaries: bool = False
+) -> Iterator[pa.RecordBatch]:
     """Cast batches to the columns, order and types of `target`; the schema is checked at the call, values as each batch is consumed.
 
-    Integers widen, and narrow where every value fits; a naive timestamp is read as UTC; nanoseconds are truncated.
+    Integers widen, and narrow where every value fits; a naive timestamp is read as UTC; nanoseconds are truncated. `keep_dictionaries`:
+    columns that are dictionaries of the target's type stay so.
     Raises: RequestError for missing, unknown or repeated columns; TypeMismatch naming the column and both types.
     """
     _check_names(batches.schema, target, where)
@@ -20,6 +23,8 @@ def cast_batches(batches: pa.RecordBatchReader, target: pa.Schema, where: str) -
         source = batches.schema.field(field.name).type
         if not _can_cast(source, field.type):
             raise _mismatch(field.name, source, field.type, where)
+    if keep_dictionaries:
+        target = pa.schema([_as_dictionary(field, batches.schema.field(field.name).type) for field in target], target.metadata)
     return (cast_batch(batch, target, where) for batch in batches)
 
 
@@ -81,6 +86,10 @@ def _can_cast(source: pa.DataType, target: pa.DataType) -> bool:
     return any(family(source) and family(target) for family in families)
 
 
+def _as_dictionary(field: pa.Field, source: pa.DataType) -> pa.Field:
+    return field.with_type(source) if pa.types.is_dictionary(source) and source.value_type == field.type else field
+
+
 def _is_text(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type))
 
@@ -100,7 +109,7 @@ def _is_list(arrow_type: pa.DataType) -> bool:
 
 
 def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(array.type):
+    if pa.types.is_dictionary(array.type) and array.type != target:
         array = array.dictionary_decode()
     if array.type == target:
         return array

@@ -19,8 +19,9 @@ from featurestore.lakehouse import scans, tables, type_mapping
 from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, reload, stage_properties
-from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles, group_rows
+from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.granted import Granted
+from featurestore.lakehouse.row_groups import ROW_GROUP_ROWS, group_rows
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 

@@ -2,14 +2,14 @@
 
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from itertools import chain, groupby, pairwise
-from operator import itemgetter
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.manifest import DataFile
 from pyiceberg.table.metadata import TableMetadata
@@ -18,38 +18,18 @@ from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
 from featurestore.lakehouse.catalog_errors import is_disk_full, to_store_error
 from featurestore.lakehouse.commits import outcome_unknown
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
+from featurestore.lakehouse.row_groups import (
+    ROW_GROUP_ROWS,
+    column_paths,
+    columns_out_of_range,
+    distinct_columns,
+    row_groups,
+    split_by_month,
+)
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
-
-ROW_GROUP_ROWS = 131_072
-VECTOR_ROWS = 2048
-"""DuckDB rounds row groups up to its vector size (2048 rows)."""
-MIN_GROUP_ROWS = 4096
-GROUPS_PER_MONTH = 8
-SAMPLE_ROWS = 8192
-"""Rows examined to decide which columns repeat their values."""
-
-
-def _columns_out_of_range(metadata: pq.FileMetaData) -> list[str]:
-    """The columns of a file whose minimum or maximum is a time outside of Python's range."""
-    columns: dict[str, None] = {}
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            column = metadata.row_group(group).column(index)
-            try:
-                if column.statistics is not None and column.statistics.has_min_max:
-                    _ = column.statistics.min, column.statistics.max
-            except OverflowError:
-                columns[column.path_in_schema.partition(".")[0]] = None
-    return list(columns)
-
-
-def group_rows(month_rows: int) -> int:
-    """Row group size for a monthly file of this many rows: an eighth of the month, so that a read of a few days skips the rest."""
-    part = -(-month_rows // GROUPS_PER_MONTH)
-    return min(max(part + -part % VECTOR_ROWS, MIN_GROUP_ROWS), ROW_GROUP_ROWS)
 
 
 class DataFiles:
@@ -57,10 +37,11 @@ class DataFiles:
 
     def __init__(self, table: Table, schema: pa.Schema, *, quick: bool = False) -> None:
         """`quick` leaves floating-point columns of mostly distinct values uncompressed: they take a quarter of the time, and a fifth more
-        space.
+        space. Its batches may have dictionaries, which are stored as their values.
         """
         self._table, self._schema, self._quick = table, schema, quick
         self._run = uuid.uuid4()
+        self._lock = Lock()
         self._folders: dict[Path, str] = {}
         self._made = 0
         self._kept: list[str] = []
@@ -75,8 +56,14 @@ class DataFiles:
         Raises: OutOfResources when the disk is full. After any failure the files are deleted.
         """
         with self.discard_on(BaseException), self._room():
-            for group in _split_by_month(batches, month_of):
-                self._write_file(group, group_rows)
+            self._write_part(batches, month_of, group_rows)
+        return self
+
+    def write_together(self, parts: Sequence[Iterable[pa.RecordBatch]], month_of: str | None = None) -> "DataFiles":
+        """As `write`, for parts that are written at the same time, each by a thread of its own and into files of its own."""
+        with self.discard_on(BaseException), self._room(), ThreadPoolExecutor(len(parts), "write") as threads:
+            for done in [threads.submit(self._write_part, part, month_of, ROW_GROUP_ROWS) for part in parts]:
+                done.result()
         return self
 
     def folder(self) -> Path | None:
@@ -136,7 +123,7 @@ class DataFiles:
     def _unholdable(self, path: str) -> RequestError | None:
         """The error that names the columns of a file with times that a table cannot store; None if there are none."""
         with self._table.iceberg.io.new_input(path).open() as file:
-            names = " and ".join(f"'{name}'" for name in _columns_out_of_range(pq.read_metadata(file)))
+            names = " and ".join(f"'{name}'" for name in columns_out_of_range(pq.read_metadata(file)))
         if not names:
             return None
         return RequestError(
@@ -193,92 +180,38 @@ class DataFiles:
                 raise OutOfResources(f"no space left to write to {self._table.name}; nothing was written", resource="disk") from error
             raise to_store_error(error, f"writing to {self._table.name}; nothing was written") from error
 
+    def _write_part(self, batches: Iterable[pa.RecordBatch], month_of: str | None, group_rows: int) -> None:
+        for group in split_by_month(batches, month_of):
+            self._write_file(group, group_rows)
+
     def _write_file(self, batches: Iterator[pa.RecordBatch], group_rows: int) -> None:
-        path = self._table.iceberg.location_provider().new_data_location(f"{self._name()}.parquet")
-        self.paths.append(path)
+        with self._lock:
+            path = self._table.iceberg.location_provider().new_data_location(f"{self._name()}.parquet")
+            self.paths.append(path)
         # The name is unique, so the check for an existing file would only cost a request.
         sink = self._table.iceberg.io.new_output(path).create(overwrite=True)
         try:
-            groups = _row_groups(batches, group_rows)
+            groups = row_groups(batches, group_rows)
             first = next(groups, self._schema.empty_table())
-            paths, distinct = _column_paths(first), _distinct_columns(first)
+            paths, distinct = column_paths(first), distinct_columns(first)
             uncompressed = {name for name in distinct if self._quick and pa.types.is_floating(first.schema.field(name).type)}
             with pq.ParquetWriter(
                 sink,
-                self._schema,
+                first.schema,
                 compression={path: "none" if path in uncompressed else "zstd" for path in paths},
                 compression_level={path: 1 for path in paths if path not in uncompressed},
                 use_dictionary=[path for path in paths if path not in distinct],
                 store_decimal_as_integer=True,
+                # Readers would be told of dictionaries, which are of this write only.
+                store_schema=not self._quick,
             ) as writer:
                 for group in chain([first], groups):
                     writer.write_table(group, row_group_size=group_rows)
-                    self.rows += group.num_rows
+                    with self._lock:
+                        self.rows += group.num_rows
             sink.close()
         except BaseException:
             # The first failure is the one to report; closing a broken stream only repeats it.
             with suppress(OSError):
                 sink.close()
             raise
-
-
-def _row_groups(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """Regroup batches into tables of exactly `size` rows, the last one shorter, so that files do not depend on the batching."""
-    pending: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in batches:
-        pending.append(batch)
-        rows += batch.num_rows
-        if rows >= size:
-            table = pa.Table.from_batches(pending)
-            whole = rows - rows % size
-            for start in range(0, whole, size):
-                yield table.slice(start, size)
-            pending, rows = table.slice(whole).to_batches(), rows - whole
-    if rows:
-        yield pa.Table.from_batches(pending)
-
-
-def _distinct_columns(group: pa.Table) -> set[str]:
-    """The columns of mostly distinct values, for which the Parquet writer would start a dictionary and drop it.
-
-    Decided from the first rows of the group; columns of lists, structs and UUIDs always keep their dictionaries.
-    """
-    begin = group.slice(0, SAMPLE_ROWS)
-    return {
-        name
-        for name, column in zip(begin.schema.names, begin.columns, strict=True)
-        if not isinstance(column.type, pa.BaseExtensionType)
-        and not pa.types.is_nested(column.type)
-        and pc.count_distinct(column).as_py() > begin.num_rows * 3 // 4
-    }
-
-
-def _column_paths(group: pa.Table) -> list[str]:
-    """The Parquet paths of the columns; that of a column that is not nested is its name."""
-    sink = pa.BufferOutputStream()
-    pq.ParquetWriter(sink, group.schema).close()
-    parquet = pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
-    return [parquet.column(index).path for index in range(len(parquet))]
-
-
-def _split_by_month(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Split rows into runs of one month, each to be consumed before the next; without a column one run, or none if there are no rows."""
-    for _, run in groupby(_month_slices(batches, column), key=itemgetter(0)):
-        yield (piece for _, piece in run)
-
-
-def _month_slices(batches: Iterable[pa.RecordBatch], column: str | None) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Slice batches at month boundaries; yields the month as a number with each slice."""
-    for batch in batches:
-        if not batch.num_rows:
-            continue
-        if column is None:
-            yield 0, batch
-            continue
-        times = batch.column(column)
-        months = pc.fill_null(pc.add(pc.multiply(pc.year(times), 12), pc.month(times)), -1)
-        changes = pc.indices_nonzero(pc.not_equal(months[1:], months[:-1])).to_pylist()
-        bounds = [0, *(index + 1 for index in changes), batch.num_rows]
-        for start, end in pairwise(bounds):
-            yield months[start].as_py(), batch.slice(start, end - start)

@@ -24,8 +24,9 @@ from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
 from featurestore.lakehouse.commits import reload, retry
-from featurestore.lakehouse.data_files import DataFiles, group_rows
+from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.granted import Granted
+from featurestore.lakehouse.row_groups import group_rows
 from featurestore.lakehouse.table import Table
 
 COMPRESSION: Literal["deflate"] = "deflate"

@@ -1,6 +1,6 @@
 """Write rows to a table: data files first, then one commit that adds all of them, or on failure leaves none."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -44,7 +44,7 @@ def append(
     Raises: CommitConflict if another writer was first; TypeMismatch or RequestError naming a column; OutOfResources. In each case
     nothing was written and no file is left.
     """
-    return append_files(table, _write_files(table, batches, month_of), summary=summary, properties=properties or {})
+    return append_files(table, _write_files(table, [batches], month_of), summary=summary, properties=properties or {})
 
 
 def append_files(
@@ -59,7 +59,7 @@ def append_files(
 
 def append_retrying(
     table: Table,
-    batches: pa.RecordBatchReader,
+    batches: pa.RecordBatchReader | Sequence[pa.RecordBatchReader],
     *,
     summary: Mapping[str, str] | None = None,
     month_of: str | None = None,
@@ -68,13 +68,14 @@ def append_retrying(
 ) -> int | None:
     """Append rows that do not depend on the table's state (a log, a registry), whatever other writers commit meanwhile.
 
-    `once` is an id of these rows, stored in the snapshot's summary: nothing is added if a snapshot of the table has it. `quick` as in
-    `DataFiles`.
+    Several streams are written at the same time. `once` is an id of these rows, stored in the snapshot's summary: nothing is added if a
+    snapshot of the table has it. `quick` as in `DataFiles`.
     Returns the new snapshot's id; None if nothing was added. Raises: as `append`.
     """
     if once is not None and has_batch(table, once):
         return None
-    files = _write_files(table, batches, month_of, quick=quick)
+    parts = [batches] if isinstance(batches, pa.RecordBatchReader) else batches
+    files = _write_files(table, parts, month_of, quick=quick)
     all_summary = {**(summary or {}), **({} if once is None else {BATCH_ID: once})}
     return _commit_files(table, files, all_summary, {}, (), attempts=ATTEMPTS, once=once) if files.rows else None
 
@@ -116,10 +117,11 @@ def field_ids(table: Table) -> dict[str, FieldId]:
     return {field.name: _field_id(field.field_id, field.field_type) for field in table.iceberg.schema().fields}
 
 
-def _write_files(table: Table, batches: pa.RecordBatchReader, month_of: str | None, *, quick: bool = False) -> DataFiles:
+def _write_files(table: Table, parts: Sequence[pa.RecordBatchReader], month_of: str | None, *, quick: bool = False) -> DataFiles:
     schema = type_mapping.arrow_schema(table.iceberg.schema(), ids=True)
-    rows = cast_batches(batches, schema, table.name)
-    return DataFiles(table, schema, quick=quick).write(rows, month_of or _partition_column(table))
+    rows = [cast_batches(part, schema, table.name, keep_dictionaries=quick) for part in parts]
+    files, column = DataFiles(table, schema, quick=quick), month_of or _partition_column(table)
+    return files.write_together(rows, column) if len(rows) > 1 else files.write(rows[0], column)
 
 
 def _commit_files(

@@ -18,7 +18,8 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.errors import CommitConflict, CommitUnknown, OutOfResources, RequestError, TypeMismatch
 from featurestore.lakehouse import scans, tables, writes
-from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, DataFiles
+from featurestore.lakehouse.data_files import DataFiles
+from featurestore.lakehouse.row_groups import ROW_GROUP_ROWS
 from featurestore.lakehouse.table import Table
 from featurestore.lakehouse.type_mapping import arrow_schema
 from tests.granting import grant
@@ -79,6 +80,28 @@ def test_a_quick_write_leaves_distinct_floats_uncompressed(catalog: Catalog) -> 
         codecs.append([group.column(index).compression for index in range(5)])
         assert pq.read_table(path).equals(rows)
     assert codecs == [["ZSTD"] * 5, ["UNCOMPRESSED", "ZSTD", "UNCOMPRESSED", "ZSTD", "ZSTD"]]
+
+
+def test_a_quick_write_of_two_streams_stores_dictionaries_as_their_values(catalog: Catalog) -> None:
+    rows = pa.table({"number": range(10), "text": ["a", None] * 5})
+    table = tables.create(catalog, "features.halves", rows.schema)
+    encoded = rows.set_column(1, "text", rows.column("text").dictionary_encode())
+    halves = [encoded.slice(0, 5).to_reader(), encoded.slice(5).to_reader()]
+    written = paths(table, writes.append_retrying(table, halves, quick=True))
+    assert len(written) == 2
+    assert [pq.read_schema(path).field("text").type for path in written] == [pa.string()] * 2
+    assert table.iceberg.scan().to_arrow().sort_by("number").to_pylist() == rows.to_pylist()
+
+
+def test_a_stream_that_fails_beside_another_leaves_no_file(catalog: Catalog) -> None:
+    rows = pa.table({"number": pa.array(range(10), pa.int32())})
+    table = tables.create(catalog, "features.failing", rows.schema)
+    unfitting = pa.table({"number": pa.array([2**40])})
+    with pytest.raises(TypeMismatch, match="column 'number'"):
+        writes.append_retrying(table, [rows.to_reader(), unfitting.to_reader()], quick=True)
+    assert tables.load(catalog, table.name).snapshot_id is None
+    location = table.iceberg.location().removeprefix("file://")
+    assert not list(Path(location).rglob("*.parquet"))
 
 
 def test_the_files_are_what_iceberg_and_a_fast_reader_want(catalog: Catalog) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from featurestore.errors import NotFound
@@ -100,16 +101,18 @@ def facts_of(model: LoggedModel, count: int) -> dict[str, pa.Array]:
     }
 
 
-def stored_rows(table: Table, parts: Sequence[PredictionRows]) -> pa.Table:
-    """The rows as the table stores them, part after part; the table then has all their columns."""
+def stored_rows(table: Table, parts: Sequence[PredictionRows], *, keep_dictionaries: bool = False) -> pa.Table:
+    """The rows as the table stores them, part after part; the table then has all their columns. `keep_dictionaries` is as in
+    `cast_batches`.
+    """
     columns = [{**part.facts, **_value_columns(table, part.values)} for part in parts]
     schema = tables.arrow_schema(table)
-    batches = []
+    batches: list[pa.RecordBatch] = []
     for part in columns:
         count = len(part["request_id"])
         rows = pa.table({field.name: part[field.name] if field.name in part else pa.nulls(count, field.type) for field in schema})
-        batches += list(cast_batches(rows.to_reader(), schema, table.name))
-    return pa.Table.from_batches(batches, schema)
+        batches += list(cast_batches(rows.to_reader(), schema, table.name, keep_dictionaries=keep_dictionaries))
+    return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
 
 
 def keep_snapshots(runtime: Runtime, snapshots: Mapping[str, int | None]) -> None:
@@ -165,5 +168,9 @@ def plain_values(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArr
 
 
 def repeat_value(value: Any, count: int, arrow_type: pa.DataType | None = None) -> pa.Array:
-    """A column with the same value, by default a text, in each of so many rows."""
+    """A column with the same value, by default a text, in each of so many rows. A text is a dictionary, of which Parquet files are written
+    in half of the time.
+    """
+    if arrow_type is None and value is not None:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], pa.string()))
     return pa.repeat(pa.scalar(value, arrow_type or pa.string()), count)

@@ -110,7 +110,7 @@ class _Rows:
         """The stored form of the parts; the table then has their columns."""
         runtime = store_access.runtime_of(self._store)
         for part in parts:
-            rows = inference.stored_rows(self._table, [self._score(part)])
+            rows = inference.stored_rows(self._table, [self._score(part)], keep_dictionaries=True)
             fresh = {name: at for name, at in part.snapshots.items() if (name, at) not in self._kept}
             inference.keep_snapshots(runtime, fresh)
             self._kept.update(fresh.items())

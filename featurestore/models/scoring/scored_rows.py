@@ -25,6 +25,8 @@ from featurestore.values import times
 
 SUMMARY = {writes.OPERATION: "score"}
 """The summary of the snapshots of predictions."""
+MANY = 100_000
+"""Rows from which it pays to write two files at the same time."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,14 @@ def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, featu
     if ids.are_in(runtime.operator.grant(table)):
         return
     inference.keep_snapshots(runtime, features.snapshots)
-    rows = inference.stored_rows(table, [prediction_rows(model, scoring, features, predictions, ids)])
-    writes.append_retrying(table, rows.to_reader(), summary=SUMMARY, once=scoring.batch, quick=True)
+    rows = inference.stored_rows(table, [prediction_rows(model, scoring, features, predictions, ids)], keep_dictionaries=True)
+    writes.append_retrying(table, _halves(rows), summary=SUMMARY, once=scoring.batch, quick=True)
+
+
+def _halves(rows: pa.Table) -> list[pa.RecordBatchReader]:
+    """The rows in two streams, which are written at the same time; in one if they are few."""
+    middle = rows.num_rows // 2
+    return [rows.to_reader()] if rows.num_rows < MANY else [rows.slice(0, middle).to_reader(), rows.slice(middle).to_reader()]
 
 
 class RequestIds:

@@ -13,7 +13,8 @@ from featurestore.compiler.relations import parquet_files
 from featurestore.engine.results import count
 from featurestore.engine.session import Session
 from featurestore.lakehouse import writes
-from featurestore.lakehouse.data_files import DataFiles, group_rows
+from featurestore.lakehouse.data_files import DataFiles
+from featurestore.lakehouse.row_groups import group_rows
 from featurestore.lakehouse.table import Table
 
 

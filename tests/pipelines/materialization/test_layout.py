@@ -12,7 +12,7 @@ import pytest
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.lakehouse import scans, tables
-from featurestore.lakehouse.data_files import ROW_GROUP_ROWS, group_rows
+from featurestore.lakehouse.row_groups import ROW_GROUP_ROWS, group_rows
 from tests.granting import grant
 from tests.worlds import STAMP, load_source
 

@@ -78,7 +78,7 @@ def random_spine(first: int, days: int) -> pa.Table:
 @pytest.mark.slow
 def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Few rows stand for many: row groups of some days, and more columns than are asked for at once.
-    monkeypatch.setattr("featurestore.lakehouse.data_files.MIN_GROUP_ROWS", 2048)
+    monkeypatch.setattr("featurestore.lakehouse.row_groups.MIN_GROUP_ROWS", 2048)
     monkeypatch.setattr("featurestore.joins.gather.log_columns.REQUEST_BYTES", 100_000)
     there = Settings(home=tmp_path / "there", warehouse="s3://lake/joined", catalog=connection(endpoint, tmp_path))
     here = Settings(home=tmp_path / "here")
