@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 
 from featurestore.models.audits import model_links
 from featurestore.models.audits.dataset_links import dataset_links
 from featurestore.models.audits.prediction_links import prediction_links
 from featurestore.models.audits.traffic_links import traffic_links
 from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limit_time
-from featurestore.models.registry.version_facts import VersionFacts, read_facts
+from featurestore.models.registry.version_facts import VersionFacts, download_version, facts_of
+from featurestore.models.stamps.stamp import Stamp
 from featurestore.pipelines.lineage import catalog_links
 from featurestore.pipelines.lineage.audit_result import Audit, Link
 from featurestore.records import definitions, model_events
@@ -26,9 +28,10 @@ def audit_model(runtime: Runtime, model_uri: str, deep: bool = False) -> Audit:
     """
     with (
         limit_time(TRANSFER_SECONDS),
-        read_facts(model_uri, runtime) as facts,
-        _begin(lambda: catalog_links.training_set_link(runtime, facts.stamp.training_set, facts.stamp.digest, deep)) as training_set,
+        download_version(model_uri, runtime) as downloaded,
+        _begin(partial(_training_set_link, runtime, downloaded.stamp, deep)) as training_set,
     ):
+        facts = facts_of(downloaded)
         runtime.look_at_models()
         links = tuple(_chain(runtime, facts, _asked_alias(model_uri), training_set))
     broken = tuple(link.title for link in links if link.problems)
@@ -39,8 +42,12 @@ def stamp_links(runtime: Runtime, facts: VersionFacts, deep: bool) -> Iterator[L
     """The links that a promotion needs: view versions, training set, and version."""
     known = definitions.read_registry(runtime)
     yield from catalog_links.view_links(runtime, known, facts.stamp.views)
-    yield catalog_links.training_set_link(runtime, facts.stamp.training_set, facts.stamp.digest, deep)
+    yield _training_set_link(runtime, facts.stamp, deep)
     yield model_links.model_link(facts, model_events.list_events(runtime))
+
+
+def _training_set_link(runtime: Runtime, stamp: Stamp, deep: bool) -> Link:
+    return catalog_links.training_set_link(runtime, stamp.training_set, stamp.digest, deep)
 
 
 @contextmanager

@@ -44,9 +44,26 @@ class VersionFacts:
         return self.name if self.version is None else f"{self.name}/{self.version}"
 
 
+@dataclass(frozen=True)
+class DownloadedVersion:
+    """The artifacts of a version, or of a logged model (`version` None), in a folder of this machine."""
+
+    name: str
+    version: str | None
+    folder: Path
+    stamp: Stamp
+
+
 @contextmanager
 def read_facts(model_uri: str, runtime: Runtime) -> Iterator[VersionFacts]:
-    """Download a model and read what MLflow says of it.
+    """Download a model and read what MLflow says of it. Raises: as `download_version`."""
+    with download_version(model_uri, runtime) as downloaded:
+        yield facts_of(downloaded)
+
+
+@contextmanager
+def download_version(model_uri: str, runtime: Runtime) -> Iterator[DownloadedVersion]:
+    """Download a model, and read its stamp.
 
     Raises: NotFound, also for one that was deleted; RequestError for a model without a stamp; NotReady.
     """
@@ -57,34 +74,39 @@ def read_facts(model_uri: str, runtime: Runtime) -> Iterator[VersionFacts]:
     with tempfile.TemporaryDirectory(prefix="featurestore-audit-") as scratch:
         with naming_deleted(runtime, model_uri), translate_mlflow_errors("model", model_uri):
             folder = Path(mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch))
-        stamp = read_stamp(folder, model_uri)
-        meta = mlflow.models.Model.load(str(folder / ORIGINAL))
-        client = mlflow.MlflowClient()
-        registered, tags = None, {}
-        if version is not None:
-            with translate_mlflow_errors("model", address):
-                registered = client.get_model_version(name, version)
-            tags["version"] = dict(registered.tags)
-        logged = _get_logged_model(client, meta.model_id)
-        if logged is not None:
-            tags["logged model"] = dict(logged.tags)
-        run_id = meta.run_id or (registered.run_id if registered is not None else None)
-        run = _run(client, run_id)
-        yield VersionFacts(
-            name=name,
-            version=version,
-            model_id=meta.model_id,
-            run_id=run_id,
-            folder=folder,
-            stamp=stamp,
-            manifest=json.loads((folder / FOLDER / MANIFEST).read_text()),
-            metadata=(meta.metadata or {}).get(PREFIX, {}),
-            tags=tags,
-            run=run,
-            metrics=_metrics(run, logged),
-            aliases=tuple(sorted(registered.aliases)) if registered is not None else (),
-            stage=_stage(registered),
-        )
+        yield DownloadedVersion(name, version, folder, read_stamp(folder, model_uri))
+
+
+def facts_of(downloaded: DownloadedVersion) -> VersionFacts:
+    """What MLflow says of a version now. Raises: NotFound; NotReady."""
+    name, version, folder = downloaded.name, downloaded.version, downloaded.folder
+    meta = mlflow.models.Model.load(str(folder / ORIGINAL))
+    client = mlflow.MlflowClient()
+    registered, tags = None, {}
+    if version is not None:
+        with translate_mlflow_errors("model", f"models:/{name}/{version}"):
+            registered = client.get_model_version(name, version)
+        tags["version"] = dict(registered.tags)
+    logged = _get_logged_model(client, meta.model_id)
+    if logged is not None:
+        tags["logged model"] = dict(logged.tags)
+    run_id = meta.run_id or (registered.run_id if registered is not None else None)
+    run = _run(client, run_id)
+    return VersionFacts(
+        name=name,
+        version=version,
+        model_id=meta.model_id,
+        run_id=run_id,
+        folder=folder,
+        stamp=downloaded.stamp,
+        manifest=json.loads((folder / FOLDER / MANIFEST).read_text()),
+        metadata=(meta.metadata or {}).get(PREFIX, {}),
+        tags=tags,
+        run=run,
+        metrics=_metrics(run, logged),
+        aliases=tuple(sorted(registered.aliases)) if registered is not None else (),
+        stage=_stage(registered),
+    )
 
 
 def metrics_of(name: str, version: str) -> dict[str, float]:
