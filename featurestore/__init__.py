@@ -12,6 +12,7 @@ from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.grant import Grant
 from featurestore.dsl.lookup import FeatureLookup
+from featurestore.dsl.policy import Mask, RowFilter, TablePolicy
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
@@ -31,9 +32,12 @@ __all__ = [
     "FeatureStore",
     "FeatureView",
     "Grant",
+    "Mask",
+    "RowFilter",
     "Settings",
     "Source",
     "Store",
+    "TablePolicy",
     "agg",
     "check",
     "connect",

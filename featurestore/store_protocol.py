@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from featurestore.access.grant_results import GrantInfo
     from featurestore.access.key_results import ApiKey, CreatedKey
+    from featurestore.access.policy_results import PolicyInfo
     from featurestore.audit_log.results import AuditEntry, AuditVerification, ChainHead
     from featurestore.dsl.csv_format import Csv
     from featurestore.dsl.lookup import FeatureLookup
@@ -282,6 +283,9 @@ class Store(Protocol):
 
     def grants(self, on: str | None = None, to: str | None = None) -> list[GrantInfo]:
         """The grants in force."""
+
+    def policies(self) -> list[PolicyInfo]:
+        """The masks, row filters and declassified features in force."""
 
     def keys(self) -> list[ApiKey]:
         """All API keys, the newest first."""

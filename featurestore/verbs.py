@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from featurestore.access.keys import create_key as create_key
     from featurestore.access.keys import list_keys as list_keys
     from featurestore.access.keys import revoke_key as revoke_key
+    from featurestore.access.policies import list_policies as list_policies
+    from featurestore.access.policies import read_policies as read_policies
     from featurestore.access.rights import OPERATOR as OPERATOR
     from featurestore.audit_log.flush import flush_audit_log as flush_audit_log
     from featurestore.audit_log.reading import read_all_heads as read_all_heads
@@ -88,6 +90,8 @@ _HOMES = {
     "heads_of_documents": "audit_log.verify",
     "join_pinned": "joins.pinned",
     "list_grants": "access.granting",
+    "list_policies": "access.policies",
+    "read_policies": "access.policies",
     "list_keys": "access.keys",
     "list_erasures": "pipelines.maintenance.erasure",
     "list_training_sets": "pipelines.training_sets.listing",

@@ -1,52 +1,33 @@
 """The grants in the memory of a process, which follows their registry."""
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from featurestore.access.grants import Grant, GrantRecord, grants_of, grants_table
 from featurestore.access.principal import Principal
 from featurestore.access.privileges import GIVEN_BY, Grantee, GranteeKind, Privilege, Securable, parents
-from featurestore.errors import NotReady
-from featurestore.lakehouse import granted, tables
+from featurestore.access.registry_follower import KEPT_SECONDS, RegistryFollower
+from featurestore.lakehouse import granted
+from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
 from featurestore.settings import CATALOG_NAME
 
-KEPT_SECONDS = 300.0
-"""How long grants hold in memory while the catalog cannot be reached: a revocation would not be seen."""
+__all__ = ("ANSWERS", "KEPT_SECONDS", "GrantBook")
+
 ANSWERS = 10_000
 """Most answers that are kept, so that a warm one is one look into a dict."""
 
 Question = tuple[Principal, Privilege, Securable]
 
 
-class GrantBook:
-    """The grants as they were last read. `refresh` looks at the table's pointer in the catalog, and reads it again only if that moved.
+class GrantBook(RegistryFollower[Mapping[Grant, GrantRecord]]):
+    """The grants as they were last read."""
 
-    `clock` is monotonic, in seconds.
-    """
+    what = "grants"
 
     def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
-        self._runtime, self._clock = runtime, clock
-        self._lock = threading.Lock()
-        self._read_at: str | None = ""
-        self._records: Mapping[Grant, GrantRecord] | None = None
+        super().__init__(runtime, grants_table(runtime.settings), clock)
         self._answers: dict[Question, bool] = {}
-        self._looked = -KEPT_SECONDS
-
-    def refresh(self) -> None:
-        """Read what has changed. Raises: NotReady."""
-        with self._lock:
-            identifier = grants_table(self._runtime.settings)
-            began = self._clock()
-            pointer = tables.pointer(self._runtime.catalog, identifier)
-            if pointer != self._read_at or self._records is None:
-                table = None if pointer is None else tables.find(self._runtime.catalog, identifier)
-                self._records = {} if table is None else grants_of(granted.system(table, self._runtime.settings))
-                # A new dict: a thread that computes an answer from the grants before puts it into the old one.
-                self._answers = {}
-                self._read_at = None if table is None else table.metadata_location
-            self._looked = began
 
     def records(self) -> list[GrantRecord]:
         """The grants in force, the oldest first. Raises: NotReady if they were not read lately."""
@@ -74,11 +55,12 @@ class GrantBook:
         granted = {grant.to for grant in self._fresh()}
         return any(grantee in granted for grantee in _grantees(principal))
 
-    def _fresh(self) -> Mapping[Grant, GrantRecord]:
-        records = self._records
-        if records is None or self._clock() - self._looked >= KEPT_SECONDS:
-            raise NotReady("the grants of the store cannot be read, because its catalog does not respond; try again later")
-        return records
+    def _read(self, table: Table | None) -> Mapping[Grant, GrantRecord]:
+        return {} if table is None else grants_of(granted.system(table, self._runtime.settings))
+
+    def _forget(self) -> None:
+        # A new dict: a thread that computes an answer from the grants before puts it into the old one.
+        self._answers = {}
 
 
 def _grantees(principal: Principal) -> Iterable[Grantee]:

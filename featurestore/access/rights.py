@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from featurestore.access.grant_book import GrantBook
+from featurestore.access.policy_book import PolicyBook
 from featurestore.access.principal import LOCAL, Principal
 from featurestore.access.privileges import Kind, Privilege, Securable
-from featurestore.errors import Forbidden, NotFound
+from featurestore.compiler.row_policy import OPEN, RowPolicy
+from featurestore.errors import Forbidden, NotFound, NotReady
 from featurestore.lakehouse import granted
 from featurestore.lakehouse.granted import Granted, Permit
 from featurestore.lakehouse.table import Table
@@ -22,10 +24,11 @@ _OPEN_KINDS = ("column", "feature", "version", "alias", "part", "snapshot", "row
 
 @dataclass(frozen=True)
 class Rights:
-    """The rights of a principal. `book` has the grants; None for administrators only, who need none."""
+    """The rights of a principal. `book` has the grants and `policies` the policies; None for administrators only, who need none."""
 
     principal: Principal
     book: GrantBook | None = None
+    policies: PolicyBook | None = None
 
     @property
     def is_unlimited(self) -> bool:
@@ -82,6 +85,19 @@ class Rights:
         """The table for the principal. Raises: Forbidden if the permit is not for this table."""
         return granted.issue(table, permit)
 
+    @property
+    def recorded_name(self) -> str | None:
+        """What a verb records as for whom it read rows."""
+        return self.principal.name
+
+    def policy_of_view(self, view: str) -> RowPolicy:
+        """What is in force for the principal on a view, all of whose versions it holds for. Raises: NotReady."""
+        return OPEN if self.is_unlimited else self._policies.policy(self.principal.groups, Kind.VIEW, view)
+
+    def policy_of_table(self, table: str) -> RowPolicy:
+        """What is in force for the principal on a table of the catalog; on a feature table, that of its view. Raises: NotReady."""
+        return OPEN if self.is_unlimited else self._policies.policy_of_table(self.principal.groups, table)
+
     def require_files(self) -> None:
         """Check that the principal may read files of this machine, which only administrators may. Raises: Forbidden."""
         self.require_unlimited("reading files of the store's machine")
@@ -101,6 +117,12 @@ class Rights:
         if self.is_unlimited or self.allows(Privilege.USE, CATALOG) or kind in _OPEN_KINDS:
             return error
         return NotFound(str(kind), str(name), self._visible(str(kind), known or ()) or None)
+
+    @property
+    def _policies(self) -> PolicyBook:
+        if self.policies is None:
+            raise NotReady("the policies of the store were not read")
+        return self.policies
 
     def _visible(self, kind: str, names: Iterable[str]) -> list[str]:
         named_kind = _NAMED_KINDS.get(kind)

@@ -6,6 +6,7 @@ from typing import Any
 
 from featurestore.access.grant_book import GrantBook
 from featurestore.access.keys import read_keys
+from featurestore.access.policy_book import PolicyBook
 from featurestore.access.principal import Principal
 from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.access.rights import Rights
@@ -49,7 +50,9 @@ def check_standing(runtime: Runtime, claim: Claim) -> None:
         return
     book = GrantBook(runtime)
     book.refresh()
-    rights = Rights(principal, book)
+    policies = PolicyBook(runtime)
+    policies.refresh()
+    rights = Rights(principal, book, policies)
     if not claim.needs:
         rights.require_unlimited("this job")
     for privilege, on in claim.needs:

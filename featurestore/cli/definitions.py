@@ -19,6 +19,7 @@ MARKS = {
     "new version": "[yellow]» new version [/]",
     "roll back": "[yellow]« roll back   [/]",
     "update words": "[cyan]~ update words[/]",
+    "change": "[yellow]~ change      [/]",
     "to fill": "[yellow]… to fill     [/]",
     "blocked": "[red]! blocked     [/]",
 }

@@ -102,6 +102,18 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
             escape(row["granted_by"] or "–"),
         ],
     ),
+    "policies": (
+        ["on", "rule", "column", "sql", "unless", "applied", "by"],
+        lambda row: [
+            _bold(row["on"]),
+            row["rule"].replace("_", " "),
+            escape(row["column"] or "–"),
+            escape(row["sql"] or "–"),
+            _names(row["unless"]) or "–",
+            moment(row["applied"]),
+            escape(row["applied_by"] or "–"),
+        ],
+    ),
 }
 
 
@@ -115,11 +127,13 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
 def show(what: str, name: str | None, sql: bool, on: str | None, to: str | None) -> None:
     """List objects of a type, or show one of them.
 
-    WHAT is entities, sources, views, services, training-sets, models or grants. A view is shown with its versions, a training
+    WHAT is entities, sources, views, services, training-sets, models, grants or policies. A view is shown with its versions, a training
     set with its manifest and statistics.
     """
     if what == "grants" and name is not None:
         raise click.UsageError("show grants takes no name; use --on and --to")
+    if what == "policies" and name is not None:
+        raise click.UsageError("show policies takes no name")
     if what != "grants" and (on or to):
         raise click.UsageError("--on and --to are for show grants")
     with context.store() as store:

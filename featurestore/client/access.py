@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from featurestore.access.grant_results import GrantInfo
 from featurestore.access.key_results import ApiKey, CreatedKey
+from featurestore.access.policy_results import PolicyInfo
 from featurestore.access.principal import check_groups, check_principal_name
 from featurestore.client.arguments import path_part
 from featurestore.client.calls import Calls
@@ -14,7 +15,7 @@ from featurestore.values.arguments import check_flag, check_name, check_text
 
 
 class AccessVerbs:
-    """API keys and grants; `FeatureStore` documents these methods."""
+    """API keys, grants and policies; `FeatureStore` documents these methods."""
 
     _calls: Calls
 
@@ -42,6 +43,10 @@ class AccessVerbs:
         """The grants in force."""
         named = {"on": on, "to": to}
         return self._calls.get_results(GrantInfo, "/v1/grants", **{name: check_name(value, name) for name, value in named.items() if value})
+
+    def policies(self) -> Exchange[list[PolicyInfo]]:
+        """The masks, row filters and declassified features in force."""
+        return self._calls.get_results(PolicyInfo, "/v1/policies")
 
     def keys(self) -> Exchange[list[ApiKey]]:
         """All API keys that were ever created, the newest first."""

@@ -145,6 +145,7 @@ class AsyncRemoteStore:
     grant = _awaitable(ServerVerbs.grant)
     revoke = _awaitable(ServerVerbs.revoke)
     grants = _awaitable(ServerVerbs.grants)
+    policies = _awaitable(ServerVerbs.policies)
     revoke_key = _awaitable(ServerVerbs.revoke_key)
 
     async def close(self) -> None:

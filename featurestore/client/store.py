@@ -99,6 +99,7 @@ class RemoteStore:
     grant = _blocking(ServerVerbs.grant)
     revoke = _blocking(ServerVerbs.revoke)
     grants = _blocking(ServerVerbs.grants)
+    policies = _blocking(ServerVerbs.policies)
     revoke_key = _blocking(ServerVerbs.revoke_key)
 
     def close(self) -> None:

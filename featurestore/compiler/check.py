@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from featurestore.compiler.check_policy import policy_problems
 from featurestore.compiler.check_service import service_problems
 from featurestore.compiler.check_source import file_problems
 from featurestore.compiler.data_checks import check_problems
@@ -51,6 +52,8 @@ def definition_problems(definitions: Definitions) -> list[Problem]:
             content_problems = check(item) if has_valid_shape(item) else ()
             name_problems = problems_at(owner_of(item), "name", _name_faults(item))
             result.extend(map(definitions.locate, (*name_problems, *shape_problems(item), *content_problems)))
+    for policy in definitions.policies:
+        result.extend(map(definitions.locate, policy_problems(policy)))
     return result
 
 

@@ -1,4 +1,4 @@
-"""Gather the definitions of a project (entities, sources, views, services and grants) from objects or files."""
+"""Gather the definitions of a project (entities, sources, views, services, grants and policies) from objects or files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,14 +6,22 @@ from typing import Any
 
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.grant import Grant
+from featurestore.dsl.policy import TablePolicy
 from featurestore.dsl.problems import FieldProblem, Owner
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView, Selection
 from featurestore.errors import Problem, brief
 
-Definition = Entity | Source | FeatureView | FeatureService | Grant
-KINDS: Mapping[type[Any], str] = {Entity: "entity", Source: "source", FeatureView: "view", FeatureService: "service", Grant: "grant"}
+Definition = Entity | Source | FeatureView | FeatureService | Grant | TablePolicy
+KINDS: Mapping[type[Any], str] = {
+    Entity: "entity",
+    Source: "source",
+    FeatureView: "view",
+    FeatureService: "service",
+    Grant: "grant",
+    TablePolicy: "policy",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Definitions:
     views: tuple[FeatureView, ...] = ()
     services: tuple[FeatureService, ...] = ()
     grants: tuple[Grant, ...] = ()
+    policies: tuple[TablePolicy, ...] = ()
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False)
     problems: tuple[Problem, ...] = ()
     commit: str | None = field(default=None, compare=False)
@@ -77,7 +86,9 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
     for item in objects:
         for definition in _reachable(item, problems, places or {}):
             key = (KINDS[type(definition)], str(definition.name))
-            place = (places or {}).get(id(definition))
+            # The policy of a view stands where the view does.
+            origin = item if isinstance(definition, TablePolicy) else definition
+            place = (places or {}).get(id(origin))
             if key in definitions and definitions[key] != definition:
                 other = f" (the other is at {known_places[key].file}:{known_places[key].line})" if key in known_places else ""
                 message = f"another {key[0]} of this name is defined differently{other}; give one of them another name"
@@ -91,6 +102,7 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
         tuple(item for item in definitions.values() if isinstance(item, FeatureView)),
         tuple(item for item in definitions.values() if isinstance(item, FeatureService)),
         tuple(item for item in definitions.values() if isinstance(item, Grant)),
+        tuple(item for item in definitions.values() if isinstance(item, TablePolicy)),
         known_places,
         tuple(problems),
     )
@@ -99,7 +111,7 @@ def gather(objects: Iterable[Any], places: Mapping[int, Place] | None = None, kn
 def _reachable(item: Any, problems: list[Problem], places: Mapping[int, Place]) -> list[Definition]:
     if isinstance(item, Selection):
         item = item.view
-    if isinstance(item, Entity | Source | Grant):
+    if isinstance(item, Entity | Source | Grant | TablePolicy):
         return [item]
     if isinstance(item, FeatureView):
         parts: list[Definition] = []
@@ -109,7 +121,8 @@ def _reachable(item: Any, problems: list[Problem], places: Mapping[int, Place]) 
                 parts.append(part)
             else:
                 problems.append(_problem(f"is {brief(part)}; it must be an object of {expected.__name__}", item, name, places))
-        return [*parts, item] if len(parts) == 2 else []
+        policy = item.policy
+        return [*parts, item, *([] if policy is None else [policy])] if len(parts) == 2 else []
     if isinstance(item, FeatureService):
         members: list[Definition] = []
         for entry in item.features:
@@ -118,7 +131,7 @@ def _reachable(item: Any, problems: list[Problem], places: Mapping[int, Place]) 
             else:
                 problems.append(_problem(f"{brief(entry)} is not a view or a selection of one", item, "features", places))
         return [*members, item]
-    problems.append(Problem(f"{brief(item)} is not an Entity, Source, FeatureView, FeatureService or Grant"))
+    problems.append(Problem(f"{brief(item)} is not an Entity, Source, FeatureView, FeatureService, Grant or TablePolicy"))
     return []
 
 

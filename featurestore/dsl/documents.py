@@ -12,6 +12,7 @@ from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.grant import Grant
 from featurestore.dsl.lookup import Lookup
+from featurestore.dsl.policy import Mask, RowFilter, TablePolicy
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import Feature, FeatureView, Selection
@@ -23,14 +24,18 @@ _MAKERS: Mapping[str, Callable[..., Check]] = {
     "fresh": fresh,
 }
 _STALENESS = ("stale_after", "stale")
+_POLICY = ("masks", "rows", "declassify", "declassify_rows")
 _CHECKS = {Condition: "that", NotNull: "not_null", RowCount: "rows", Freshness: "fresh"}
 
 
 def document(definition: Definition) -> dict[str, Any]:
-    """The complete document of a definition: a view's includes its entity and source, a service's its views."""
+    """The complete document of a definition: a view's includes its entity and source, a service's its views.
+
+    That of a view has no policy, which is a definition of its own and holds for all versions.
+    """
     if isinstance(definition, FeatureView):
         return {
-            **_plain(definition, "entity", "source", "features", "checks", *_STALENESS),
+            **_plain(definition, "entity", "source", "features", "checks", *_STALENESS, *_POLICY),
             # Left out if there is none, so that documents registered before it existed are unchanged.
             **({} if definition.stale_after is None else {name: getattr(definition, name) for name in _STALENESS}),
             "entity": document(definition.entity),
@@ -45,6 +50,12 @@ def document(definition: Definition) -> dict[str, Any]:
         # Left out if there is none, so that documents registered before formats existed are unchanged.
         csv = definition.format
         return {**_plain(definition, "format"), **({} if csv is None else {"format": _csv_document(csv)})}
+    if isinstance(definition, TablePolicy):
+        masks = definition.masks
+        if isinstance(masks, Mapping):
+            masks = {name: _rule_document(mask) for name, mask in masks.items()}
+        rows = None if definition.rows is None else _rule_document(definition.rows)
+        return {**_plain(definition, "masks", "rows"), "masks": masks, "rows": rows}
     return _plain(definition)
 
 
@@ -95,6 +106,13 @@ def grant(of: Mapping[str, Any]) -> Grant:
     return Grant(**of)
 
 
+def policy(of: Mapping[str, Any]) -> TablePolicy:
+    """The policy of a document."""
+    rows = of.get("rows")
+    masks = {name: Mask(**mask) for name, mask in of.get("masks", {}).items()}
+    return TablePolicy(**{**of, "masks": masks, "rows": None if rows is None else RowFilter(**rows)})
+
+
 def definitions_document(definitions: Definitions) -> dict[str, Any]:
     """All definitions, for the HTTP API."""
     return {
@@ -103,6 +121,7 @@ def definitions_document(definitions: Definitions) -> dict[str, Any]:
         "views": [document(item) for item in definitions.views],
         "services": [document(item) for item in definitions.services],
         "grants": [document(item) for item in definitions.grants],
+        "policies": [document(item) for item in definitions.policies],
     }
 
 
@@ -114,6 +133,7 @@ def definition_objects(of: Mapping[str, Any]) -> list[Definition]:
         *(view(item) for item in of.get("views", ())),
         *(service(item) for item in of.get("services", ())),
         *(grant(item) for item in of.get("grants", ())),
+        *(policy(item) for item in of.get("policies", ())),
     ]
 
 
@@ -132,6 +152,11 @@ def _json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _rule_document(rule: Any) -> Any:
+    """The document of a mask or filter; other values are passed on unchanged, to be reported when the document is checked."""
+    return _plain(rule) if isinstance(rule, Mask | RowFilter) else rule
 
 
 def _csv_document(value: Any) -> Any:

@@ -9,6 +9,7 @@ from featurestore.dsl.durations import as_text
 from featurestore.dsl.entity import Entity
 from featurestore.dsl.expression import Expression
 from featurestore.dsl.lookup import Lookup
+from featurestore.dsl.policy import Mask, RowFilter, TablePolicy
 from featurestore.dsl.reserved_words import column_sql
 from featurestore.dsl.source import Source
 from featurestore.dsl.tuples import as_tuple
@@ -29,6 +30,9 @@ class FeatureView:
     event time until the next row or, with `ttl`, at most that long (both ends inclusive). `checks` are run on the rows of a run
     before it writes them. Lookups at a time more than `stale_after` past the view's watermark say STALE, and give the values
     (stale="value"), NULL ("null") or an error ("error").
+
+    `masks`, `rows`, `declassify` and `declassify_rows` are the policy of the view, of all its versions, as in `TablePolicy`. If all are
+    None, the view keeps the policy that it has.
     """
 
     name: str
@@ -43,12 +47,18 @@ class FeatureView:
     checks: Sequence[Check] = ()
     stale_after: str | int | None = None
     stale: str = "value"
+    masks: Mapping[str, Mask] | None = None
+    rows: RowFilter | None = None
+    declassify: Sequence[str] | None = None
+    declassify_rows: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checks", as_tuple(self.checks))
         object.__setattr__(self, "every", as_text(self.every))
         object.__setattr__(self, "ttl", as_text(self.ttl))
         object.__setattr__(self, "stale_after", as_text(self.stale_after))
+        if self.declassify is not None:
+            object.__setattr__(self, "declassify", as_tuple(self.declassify))
         if not isinstance(self.features, Mapping):
             columns = as_tuple(self.features)
             object.__setattr__(self, "features", {_name(column): column_sql(column) for column in columns})
@@ -59,6 +69,15 @@ class FeatureView:
         if not isinstance(self.features, Mapping):
             raise TypeError("a list of features becomes a mapping when the view is made")
         return self.features
+
+    @property
+    def policy(self) -> TablePolicy | None:
+        """The policy that the definition declares; None if it says nothing about one."""
+        declared = (self.masks, self.rows, self.declassify, self.declassify_rows)
+        if all(part is None for part in declared):
+            return None
+        masks = {} if self.masks is None else self.masks
+        return TablePolicy(self.name, masks, self.rows, self.declassify or (), self.declassify_rows or False)
 
     def __getitem__(self, names: str | tuple[str, ...]) -> "Selection":
         return Selection(self)[names]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from featurestore.compiler.row_policy import OPEN, RowPolicy
 from featurestore.lakehouse import granted
 from featurestore.lakehouse.granted import Granted, Permit
 from featurestore.lakehouse.table import Table
@@ -12,6 +13,17 @@ NAME = "the store"
 
 class Operator:
     """The reader that may read everything."""
+
+    recorded_name = None
+    """As of `Reader`: nobody is recorded."""
+
+    def policy_of_view(self, view: str) -> RowPolicy:
+        """Nothing is hidden."""
+        return OPEN
+
+    def policy_of_table(self, table: str) -> RowPolicy:
+        """Nothing is hidden."""
+        return OPEN
 
     def require_files(self) -> None:
         """Refuse nothing: files of this machine may be read."""

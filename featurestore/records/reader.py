@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
+from featurestore.compiler.row_policy import RowPolicy
 from featurestore.lakehouse.granted import Granted, Permit
 from featurestore.lakehouse.table import Table
 
@@ -15,6 +16,16 @@ class Reader(Protocol):
 
     def require_files(self) -> None:
         """Check that it may read files of this machine. Raises: Forbidden."""
+
+    @property
+    def recorded_name(self) -> str | None:
+        """What is recorded as for whom rows were read; None for the store itself."""
+
+    def policy_of_view(self, view: str) -> RowPolicy:
+        """What is in force for it on the rows of a view, whatever the version. Raises: NotReady."""
+
+    def policy_of_table(self, table: str) -> RowPolicy:
+        """What is in force for it on the rows of a table; on a feature table, that of its view. Raises: NotReady."""
 
     def permit(self, kind: ReadableKind, name: str, through: Iterable[str] = ()) -> Permit:
         """Check that it may read the rows of an object; the permit is for a table of that name, and for the tables in `through`, which

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from featurestore import verbs
 from featurestore.access.grant_book import GrantBook
+from featurestore.access.policy_book import PolicyBook
 from featurestore.audit_log.log import AuditLog
 from featurestore.masking import logger_of
 from featurestore.models.prediction_log.log import PredictionLog
@@ -185,7 +186,9 @@ def engine_app(store: FeatureStore) -> FastAPI:
     store = confine(store)
     hidden_paths.hide_paths_of(store.settings)
     routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)))]
-    middleware = [Middleware(ErrorMiddleware), Middleware(WorkerAccessMiddleware, book=GrantBook(store.backend.runtime))]
+    runtime = store.backend.runtime
+    access = Middleware(WorkerAccessMiddleware, book=GrantBook(runtime), policies=PolicyBook(runtime))
+    middleware = [Middleware(ErrorMiddleware), access]
     app = FastAPI(routes=routes, middleware=middleware, exception_handlers=dict(HANDLERS), openapi_url=None)
     app.state.large_bodies = None
     return app

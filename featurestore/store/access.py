@@ -13,13 +13,14 @@ from featurestore.store.recorded import recorded
 if TYPE_CHECKING:
     from featurestore.access.grant_results import GrantInfo
     from featurestore.access.key_results import ApiKey, CreatedKey
+    from featurestore.access.policy_results import PolicyInfo
     from featurestore.access.rights import Rights
     from featurestore.store.feature_store import FeatureStore
     from featurestore.store.principal import PrincipalStore
 
 
 class AccessVerbs(Connections):
-    """API keys and grants. A store in this process is its operator: whoever has its files and its settings has its data."""
+    """API keys, grants and policies. A store in this process is its operator: whoever has its files and its settings has its data."""
 
     @recorded
     def create_key(
@@ -52,16 +53,27 @@ class AccessVerbs(Connections):
         """The grants in force, the oldest first: on an object such as "VIEW customer_orders", or to a "USER him" or "GROUP analysts"."""
         return self._list_grants(on, to, None)
 
+    def policies(self) -> list[PolicyInfo]:
+        """The masks, row filters and declassified features in force, by table and view, with who applied them."""
+        return verbs.list_policies(verbs.read_policies(self._runtime))
+
     def as_principal(self, name: str, groups: str | Sequence[str] = ()) -> PrincipalStore:
         """The same methods with the rights of a user in these groups, as granted at each call. They raise Forbidden for anything else."""
         # Imported here: it is for servers and tests.
         from featurestore.access.grant_book import GrantBook  # noqa: PLC0415
+        from featurestore.access.policy_book import PolicyBook  # noqa: PLC0415
         from featurestore.access.principal import Principal, check_groups, check_principal_name  # noqa: PLC0415
         from featurestore.access.rights import Rights  # noqa: PLC0415
         from featurestore.store.principal import PrincipalStore  # noqa: PLC0415
 
         principal, book = Principal(check_principal_name(name, "name"), frozenset(check_groups(groups))), GrantBook(self._runtime)
-        return PrincipalStore(cast("FeatureStore", self), Rights(principal, book), book.refresh)
+        policies = PolicyBook(self._runtime)
+
+        def refresh() -> None:
+            book.refresh()
+            policies.refresh()
+
+        return PrincipalStore(cast("FeatureStore", self), Rights(principal, book, policies), refresh)
 
     def _change_grant(self, privilege: str, on: str, to: str, rights: Rights | None, *, revoke: bool) -> GrantInfo:
         by = None if rights is not None else self._runtime.author or None

@@ -88,9 +88,10 @@ VERBS: dict[str, Verb] = {
     "grant": (["MANAGE ON VIEW customer_orders"], lambda store: store.grant("READ", "VIEW customer_orders", "USER her")),
     "revoke": (["MANAGE ON VIEW customer_orders"], lambda store: store.revoke("READ", "VIEW customer_orders", "USER her")),
     "grants": ([], lambda store: store.grants()),
+    "policies": ([], lambda store: store.policies()),
 }
 """By verb: the grants that it needs, and a call of it. `server/access/test_model_routes` tests that of `set_traffic`."""
-LISTS = ("views", "services", "training_sets", "models", "grants")
+LISTS = ("views", "services", "training_sets", "models", "grants", "policies")
 """Verbs that refuse nobody, and answer what one may see."""
 
 

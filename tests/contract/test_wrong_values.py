@@ -64,6 +64,7 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "grant": {"privilege": "READ", "on": "VIEW customer_orders", "to": "GROUP analysts"},
     "revoke": {"privilege": "READ", "on": "VIEW customer_orders", "to": "GROUP analysts"},
     "grants": {},
+    "policies": {},
     "explain_retention": {},
     "audit": {"uri": "models:/none/1"},
     "traffic": {"name": "none"},

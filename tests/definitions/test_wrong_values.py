@@ -10,7 +10,21 @@ import pyarrow as pa
 import pytest
 
 import featurestore
-from featurestore import Csv, Entity, Expression, FeatureService, FeatureStore, FeatureView, Grant, Source, agg, check
+from featurestore import (
+    Csv,
+    Entity,
+    Expression,
+    FeatureService,
+    FeatureStore,
+    FeatureView,
+    Grant,
+    Mask,
+    RowFilter,
+    Source,
+    TablePolicy,
+    agg,
+    check,
+)
 from featurestore.compiler import check as checking
 from featurestore.dsl.documents import definitions_document
 from featurestore.dsl.loader import load_definitions
@@ -76,6 +90,9 @@ CALLS: dict[str, tuple[Any, Make]] = {
     "FeatureView on a grid": (FeatureView, counts),
     "FeatureService": (FeatureService, service),
     "Grant": (Grant, lambda **given: Grant(**{"privilege": "READ", "on": "VIEW orders", "to": "USER him", **given})),
+    "TablePolicy": (TablePolicy, lambda **given: TablePolicy(**{"table": "shop.orders", **given})),
+    "Mask": (Mask, lambda **given: TablePolicy("shop.orders", masks={"a": Mask(**{"sql": "NULL", **given})})),
+    "RowFilter": (RowFilter, lambda **given: TablePolicy("shop.orders", rows=RowFilter(**{"sql": "a > 0", **given}))),
     "Csv": (Csv, lambda **given: source(table=None, path="none.csv", format=Csv(**given))),
     "Expression": (Expression, lambda **given: view(features={"a": "a", "sum": Expression(**given)})),
     "view[...]": (FeatureView.__getitem__, lambda names: service(features=[view()[names]])),

@@ -13,7 +13,7 @@ from featurestore.lakehouse import commits, dropping, tables
 from featurestore.lakehouse.dropping import TableIdentity
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
-from featurestore.pipelines.planning import grants
+from featurestore.pipelines.planning import grants, policies
 from featurestore.pipelines.planning.plan import Plan, make_plan
 from featurestore.records import definitions
 from featurestore.records.authors import created_property
@@ -52,12 +52,15 @@ def apply_plan(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
 
 
 def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
-    """Execute the plan's steps; readers see all or none of the definitions, since they are one commit. Grants follow, one by one.
+    """Execute the plan's steps; readers see all or none of the definitions, since they are one commit. Policies come first, so
+    that no row is ever there without them; grants follow, one by one.
 
     Raises: CommitConflict naming what others applied since the plan was made. After an error the registry is unchanged, and the created
     tables are dropped, unless the outcome of the commit is unknown.
     """
-    changed = [step.result for step in plan.steps if step.action != "unchanged" and step.kind != grants.KIND]
+    changed = [step.result for step in plan.steps if step.action != "unchanged" and step.kind not in (grants.KIND, policies.KIND)]
+    definitions.refuse_stale(runtime, plan.base)
+    policies.apply_policy_steps(runtime, plan.steps)
     if not changed:
         grants.apply_grants(runtime, plan.steps)
         return plan

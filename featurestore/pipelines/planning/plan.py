@@ -22,6 +22,7 @@ from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.pipelines.planning.grants import grant_problems, grant_steps
 from featurestore.pipelines.planning.impact import with_impact
+from featurestore.pipelines.planning.policies import object_problems, policy_group_problems, policy_steps
 from featurestore.pipelines.planning.step import Step, sql_diff
 from featurestore.records import stored_definition
 from featurestore.records.definitions import Applied, Registry, read_registry
@@ -98,6 +99,7 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     problems.extend(_taken_names(registry, definitions))
     problems.extend(grant_problems(definitions))
+    problems.extend(policy_group_problems(definitions))
     wrong = {problem.object for problem in problems}
     steps = [
         *(_unversioned_step(registry, "entity", item.name, documents.document(item)) for item in definitions.entities),
@@ -115,9 +117,11 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     versions = {step.name: step.result for step in views}
     services = [_service_step(registry, service, versions) for service in definitions.services]
     problems.extend(_derived_problems(runtime, definitions, services, versions))
+    problems.extend(object_problems(runtime, registry, definitions, versions))
     if problems:
         raise DefinitionError(problems)
-    done = with_impact(runtime, (*steps, *views, *services, *grant_steps(runtime, definitions)), state)
+    access = (*grant_steps(runtime, definitions), *policy_steps(runtime, definitions))
+    done = with_impact(runtime, (*steps, *views, *services, *access), state)
     return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 
 

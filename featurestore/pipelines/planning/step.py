@@ -9,7 +9,7 @@ from featurestore.pipelines.planning.cost import Read
 from featurestore.records.definitions import Applied
 from featurestore.values.humanize import format_names
 
-Action = Literal["create", "new version", "roll back", "update words", "unchanged"]
+Action = Literal["create", "new version", "roll back", "update words", "change", "unchanged"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from starlette.types import Scope
 from featurestore.access.grant_book import GrantBook
 from featurestore.access.key_ring import KeyRing
 from featurestore.access.key_uses import KeyUses
+from featurestore.access.policy_book import PolicyBook
 from featurestore.access.principal import LOCAL, TOKEN, Principal
 from featurestore.access.rights import Rights
 from featurestore.access.tokens import PREFIX
@@ -23,7 +24,7 @@ from featurestore.values import times
 logger = logger_of(__name__)
 
 LOOK_SECONDS = 0.4
-"""How often a process looks for keys and grants that were made or revoked: all servers follow within a second."""
+"""How often a process looks for keys, grants and policies that were changed: all servers follow within a second."""
 USES_SECONDS = 60.0
 """How often a process records which keys were used."""
 VERIFICATIONS = 4
@@ -43,7 +44,7 @@ class Authenticator:
         self._may_be_open = self._expected is None and self._identities is None and may_be_open(settings)
         self._keys, self._uses = KeyRing(store.backend.runtime), KeyUses(store.backend.runtime)
         self._verifications = CapacityLimiter(VERIFICATIONS)
-        self._grants = GrantBook(store.backend.runtime)
+        self._grants, self._policies = GrantBook(store.backend.runtime), PolicyBook(store.backend.runtime)
         self._started = False
         self._look = Watcher("registry of API keys and grants", LOOK_SECONDS, self._refresh)
         self._record = Watcher("use of API keys", USES_SECONDS, self._uses.record)
@@ -75,8 +76,8 @@ class Authenticator:
             logger.warning("the last uses of API keys were not recorded: %s", error)
 
     def rights_of(self, principal: Principal) -> Rights:
-        """The rights of a principal, which follow the grants."""
-        return Rights(principal, self._grants)
+        """The rights of a principal, which follow the grants and policies."""
+        return Rights(principal, self._grants, self._policies)
 
     def find(self, scope: Scope) -> Principal | None:
         """Who sends a request, as far as this process knows without asking anybody; None: `authenticate` decides."""
@@ -117,6 +118,7 @@ class Authenticator:
     def _refresh(self) -> None:
         self._keys.refresh()
         self._grants.refresh()
+        self._policies.refresh()
 
     def _others(self) -> str:
         others = ["the token of its settings"] if self._expected is not None else []

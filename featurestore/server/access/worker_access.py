@@ -4,6 +4,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featurestore.access.grant_book import GrantBook
+from featurestore.access.policy_book import PolicyBook
 from featurestore.access.principal import Principal
 from featurestore.access.rights import Rights
 from featurestore.errors import FeatureStoreError
@@ -16,10 +17,10 @@ PRINCIPAL = "principal"
 
 
 class WorkerAccessMiddleware:
-    """Notes the rights of each request, with the grants as they are when it arrives."""
+    """Notes the rights of each request, with the grants and policies as they are when it arrives."""
 
-    def __init__(self, app: ASGIApp, book: GrantBook) -> None:
-        self._app, self._book = app, book
+    def __init__(self, app: ASGIApp, book: GrantBook, policies: PolicyBook) -> None:
+        self._app, self._book, self._policies = app, book, policies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -27,8 +28,9 @@ class WorkerAccessMiddleware:
             if not principal.is_administrator:
                 try:
                     await run_in_threadpool(self._book.refresh)
+                    await run_in_threadpool(self._policies.refresh)
                 except FeatureStoreError as error:
                     await response(status_of(error), document_of(error), retry_headers(error))(scope, receive, send)
                     return
-            set_rights(scope, Rights(principal, self._book))
+            set_rights(scope, Rights(principal, self._book, self._policies))
         await self._app(scope, receive, send)

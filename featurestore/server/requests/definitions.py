@@ -115,6 +115,23 @@ class GrantBody(Body):
     to: Annotated[str, Field(max_length=1000)]
 
 
+class RuleBody(Body):
+    """A mask or a row filter, and the groups that it is not for."""
+
+    sql: str
+    unless: Items[str] = []
+
+
+class PolicyBody(Body):
+    """The policy of a table with its namespace, or of a view."""
+
+    table: Annotated[str, Field(max_length=1000)]
+    masks: Annotated[dict[str, RuleBody], Field(max_length=MOST_PARTS)] = {}
+    rows: RuleBody | None = None
+    declassify: Items[str] = []
+    declassify_rows: bool = False
+
+
 class DefinitionsBody(Body):
     """Definitions as JSON, in the format of `featurestore.dsl.documents`."""
 
@@ -123,6 +140,7 @@ class DefinitionsBody(Body):
     views: Items[ViewBody] = []
     services: Items[ServiceBody] = []
     grants: Items[GrantBody] = []
+    policies: Items[PolicyBody] = []
 
 
 class PlanBody(Body):

@@ -1,4 +1,4 @@
-"""API keys and grants, as one principal may use them."""
+"""API keys, grants and policies, as one principal may use them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from featurestore import verbs
 from featurestore.store.principal.base import PrincipalVerbs
 
 if TYPE_CHECKING:
     from featurestore.access.grant_results import GrantInfo
     from featurestore.access.key_results import ApiKey, CreatedKey
+    from featurestore.access.policy_results import PolicyInfo
 
 
 class PrincipalAccess(PrincipalVerbs):
-    """Keys for administrators; grants for whoever manages the object."""
+    """Keys for administrators; grants for whoever manages the object; policies of what one may see."""
 
     def create_key(
         self, name: str, groups: str | Sequence[str] = (), administrator: bool = False, expires: timedelta | str = "90d"
@@ -44,3 +46,9 @@ class PrincipalAccess(PrincipalVerbs):
     def grants(self, on: str | None = None, to: str | None = None) -> list[GrantInfo]:
         """Those to the principal and its groups, and those on what it manages."""
         return self._store._list_grants(on, to, self._rights)
+
+    def policies(self) -> list[PolicyInfo]:
+        """Those of objects with USE; their SQL for administrators only, since it may hold what it hides."""
+        rights = self._rights
+        policies = {on: stored for on, stored in verbs.read_policies(self._store._runtime).items() if rights.sees(on.kind, on.name)}
+        return verbs.list_policies(policies, with_sql=rights.is_unlimited)

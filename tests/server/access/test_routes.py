@@ -41,7 +41,7 @@ BODIES: dict[str, dict[str, Any]] = {
 """The bodies of routes that look at them before they can say whether the caller may."""
 JOBS = ("/v1/materializations/{id}", "/v1/rebuilds/{id}", "/v1/comparisons/{id}")
 """Routes of jobs that only those who asked for them may see: for others there are none."""
-LISTS = ("/v1/views", "/v1/services", "/v1/models", "/v1/training-sets", "/v1/grants")
+LISTS = ("/v1/views", "/v1/services", "/v1/models", "/v1/training-sets", "/v1/grants", "/v1/policies")
 """Routes that refuse nobody, and answer what the caller may see."""
 
 

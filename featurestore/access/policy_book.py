@@ -1,0 +1,63 @@
+"""The policies in the memory of a process, which follows their registry."""
+
+import time
+from collections.abc import Callable
+
+from featurestore.access.policies import Policies, StoredPolicy, in_force, policies_of, policies_table
+from featurestore.access.privileges import Kind, Securable
+from featurestore.access.registry_follower import RegistryFollower
+from featurestore.compiler.row_policy import RowPolicy
+from featurestore.lakehouse import granted
+from featurestore.lakehouse.table import Table
+from featurestore.records.runtime import Runtime
+from featurestore.values.table_names import local_name
+
+ANSWERS = 10_000
+"""Most answers that are kept, so that a warm one is one look into a dict."""
+
+
+class PolicyBook(RegistryFollower[Policies]):
+    """The policies as they were last read."""
+
+    what = "policies"
+
+    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(runtime, policies_table(runtime.settings), clock)
+        self._answers: dict[tuple[frozenset[str], Kind, str], RowPolicy] = {}
+
+    def policies(self) -> Policies:
+        """The policies of all objects. Raises: NotReady if they were not read lately."""
+        return self._fresh()
+
+    def find(self, on: Securable) -> StoredPolicy | None:
+        """The policy of an object; None if it has none. Raises: NotReady if policies were not read lately."""
+        return self._fresh().get(on)
+
+    def policy_of_table(self, groups: frozenset[str], table: str) -> RowPolicy:
+        """As `policy`, of a table of the catalog: a feature table has the policy of its view."""
+        namespace, _, name = local_name(table).rpartition(".")
+        if namespace == self._runtime.settings.features_namespace:
+            return self.policy(groups, Kind.VIEW, name.rpartition("_v")[0])
+        return self.policy(groups, Kind.TABLE, local_name(table))
+
+    def policy(self, groups: frozenset[str], kind: Kind, name: str) -> RowPolicy:
+        """What is in force on a table or view for members of these groups, who are not administrators.
+
+        Raises: NotReady if policies were not read lately.
+        """
+        answers, policies = self._answers, self._fresh()
+        question = (groups, kind, name)
+        answer = answers.get(question)
+        if answer is None:
+            answer = in_force(policies, Securable(kind, name), groups)
+            if len(answers) >= ANSWERS:
+                answers.clear()
+            answers[question] = answer
+        return answer
+
+    def _read(self, table: Table | None) -> Policies:
+        return {} if table is None else policies_of(granted.system(table, self._runtime.settings))
+
+    def _forget(self) -> None:
+        # A new dict: a thread that computes an answer from the policies before puts it into the old one.
+        self._answers = {}
