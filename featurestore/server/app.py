@@ -42,6 +42,8 @@ from featurestore.server.fast_lookups import FastLookups
 from featurestore.server.fast_path import FastPath
 from featurestore.server.governance import Governance
 from featurestore.server.health import OPEN_PATHS, UNLIMITED_PATHS, UNRECORDED_PATHS, Health
+from featurestore.server.iceberg.errors import IcebergErrors
+from featurestore.server.iceberg.routes import IcebergCatalog
 from featurestore.server.job_routes import job_routes
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
@@ -131,11 +133,11 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
             return AuditMiddleware(ErrorMiddleware(inner), audit_log, UNRECORDED_PATHS, lambda: app.routes)
 
         if audit_log.waits_for_disk:
-            return audited(FastLookups(rest, store, metrics, lookup_path, reader))
+            return IcebergErrors(audited(FastLookups(rest, store, metrics, lookup_path, reader)))
         if not audit_log.enabled:
-            return ErrorMiddleware(FastLookups(rest, store, metrics, lookup_path, reader))
+            return ErrorMiddleware(FastLookups(IcebergErrors(rest), store, metrics, lookup_path, reader))
         records = OnlineRecords(audit_log, f"POST {fast_lookups.PATH}", "service")
-        return ErrorMiddleware(FastLookups(audited(rest), store, metrics, lookup_path, reader, records.record))
+        return ErrorMiddleware(FastLookups(IcebergErrors(audited(rest)), store, metrics, lookup_path, reader, records.record))
 
     app = Application(
         asks=lambda: authenticator.asks,
@@ -155,6 +157,7 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
             *webhooks.routes(),
             *KeyRoutes(store).routes(),
             *GrantRoutes(store).routes(),
+            *IcebergCatalog(store).routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),

@@ -153,12 +153,12 @@ async def _supervise(
         work.exception()
 
 
-class Lookups:
-    """Runs lookups that would block the event loop in threads: a limited number at once, a limited queue, and a deadline."""
+class Threads:
+    """Runs functions that would block the event loop in threads: a limited number at once, a limited queue, and a deadline."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._pool = Pool(settings.lookup_workers, settings.lookup_queue, settings.query_seconds, "query_seconds")
-        self._threads = CapacityLimiter(settings.lookup_workers)
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._threads = CapacityLimiter(pool.at_once)
 
     async def run(self, request: Request, function: Callable[[], Result]) -> Result:
         """Run the function in a thread and return its result.
@@ -171,3 +171,10 @@ class Lookups:
             work = asyncio.create_task(anyio.to_thread.run_sync(function, limiter=self._threads))
         work.add_done_callback(lambda _: self._pool.leave(slot))
         return await wait_for(request, watch, work, self._pool.seconds, self._pool.timeout_error)
+
+
+class Lookups(Threads):
+    """Runs lookups that would block the event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(Pool(settings.lookup_workers, settings.lookup_queue, settings.query_seconds, "query_seconds"))

@@ -32,6 +32,11 @@ def get(path: str, endpoint: Callable[..., Any], tag: str, *, needs: Needs, **mo
     return _route("GET", path, endpoint, tag, needs, **more)
 
 
+def head(path: str, endpoint: Callable[..., Any], tag: str, *, needs: Needs, **more: Any) -> APIRoute:
+    """A HEAD route."""
+    return _route("HEAD", path, endpoint, tag, needs, **more)
+
+
 def post(path: str, endpoint: Callable[..., Any], tag: str, *, needs: Needs, **more: Any) -> APIRoute:
     """A POST route."""
     return _route("POST", path, endpoint, tag, needs, **more)
@@ -88,6 +93,11 @@ class StrictRoute(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request. Raises: Forbidden; RequestError naming an unknown query parameter."""
         check_access(scope, self.needs, f"{scope['method']} {self.path_format}")
+        self.check_query(scope)
+        await super().handle(scope, receive, send)
+
+    def check_query(self, scope: Scope) -> None:
+        """Check the names of the query parameters. Raises: RequestError naming an unknown or repeated one."""
         seen: set[str] = set()
         for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True) if scope["query_string"] else ():
             shown, route = name[:PARAMETER_CHARACTERS], f"{scope['method']} {self.path_format}"
@@ -97,11 +107,17 @@ class StrictRoute(APIRoute):
             if name in seen and name not in self._lists:
                 raise RequestError(f"{route}: the query parameter {shown!r} is given twice; give it once", field=shown)
             seen.add(name)
-        await super().handle(scope, receive, send)
 
 
 def _is_list(annotation: Any) -> bool:
     return get_origin(annotation) is list or any(get_origin(part) is list for part in get_args(annotation))
+
+
+class RefusingRoute(StrictRoute):
+    """A route that refuses whatever it is asked, with any query parameters."""
+
+    def check_query(self, scope: Scope) -> None:
+        """Check nothing."""
 
 
 class BareRoute(StrictRoute):

@@ -97,7 +97,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def good(world: World) -> dict[str, str]:
     """For each parameter, a valid value with which its route changes nothing."""
     made = world.training_set
-    names = {"service": "plain", "name": "customer_orders", "version": "1", "id": made, "a": made, "b": made, "request_id": "none-0"}
+    names = {
+        "service": "plain",
+        "name": "customer_orders",
+        "version": "1",
+        "id": made,
+        "a": made,
+        "b": made,
+        "request_id": "none-0",
+        "namespace": "shop",
+        "table": "orders",
+    }
     return {**names, "dry_run": "true", "wait": "0", "format": "arrow", "columns": "customer_id", "full": "true"}
 
 

@@ -20,7 +20,16 @@ from tests import worlds
 from tests.server.conftest import Served, serve
 
 FILE = "/docs/swagger-ui.css"
-NAMES = {"name": "customer_orders", "service": "churn", "version": "1", "id": "mine-0", "request_id": "0"}
+NAMES = {
+    "name": "customer_orders",
+    "service": "churn",
+    "version": "1",
+    "id": "mine-0",
+    "request_id": "0",
+    "namespace": "shop",
+    "table": "orders",
+    "path": "featurestore/views",
+}
 """What the paths of routes are filled with: things that are there, where a principal might learn that they are."""
 CANARIES = ("customer_orders", "customer_profile", "shop.orders", "shop.profiles", "amount", "country", "basket", "1970-02-03", "12.30")
 """What is in the store, and must not be in any answer to those who may not see it."""
@@ -41,6 +50,13 @@ BODIES: dict[str, dict[str, Any]] = {
 """The bodies of routes that look at them before they can say whether the caller may."""
 JOBS = ("/v1/materializations/{id}", "/v1/rebuilds/{id}", "/v1/comparisons/{id}")
 """Routes of jobs that only those who asked for them may see: for others there are none."""
+ICEBERG = {
+    "/iceberg/v1/featurestore/namespaces": (200, None),
+    "/iceberg/v1/featurestore/namespaces/{namespace}": (404, "NoSuchNamespaceException"),
+    "/iceberg/v1/featurestore/namespaces/{namespace}/tables": (404, "NoSuchNamespaceException"),
+    "/iceberg/v1/featurestore/namespaces/{namespace}/tables/{table}": (404, "NoSuchTableException"),
+}
+"""What the routes of Iceberg's REST protocol answer to those who may read nothing: there is nothing."""
 LISTS = ("/v1/views", "/v1/services", "/v1/models", "/v1/training-sets", "/v1/grants", "/v1/policies")
 """Routes that refuse nobody, and answer what the caller may see."""
 
@@ -142,12 +158,27 @@ def test_a_route_answers_only_those_who_may(keyed: Keyed, call: Call) -> None:
         elif token and call.is_list():
             assert [listed.get("on") for listed in answer.json()] == (["MODEL unrelated"] if call.template == "/v1/grants" else [])
         else:
-            refusal = (404, "NotFound") if call.template in JOBS else (403, "Forbidden")
-            kind = refusal if token else (401, "Unauthorized")
-            assert (answer.status_code, answer.json()["error"]["type"]) == kind
+            assert (answer.status_code, error_type(answer)) == refusal(call, token)
             # What the caller asked for itself may be repeated.
-            told = told.replace("VIEW customer_orders", "").replace("MODEL customer_orders", "").replace("SERVICE customer_orders", "")
+            for asked in ("VIEW customer_orders", "MODEL customer_orders", "SERVICE customer_orders", "table 'shop.orders'"):
+                told = told.replace(asked, "")
         assert not [canary for canary in CANARIES if canary in told]
+
+
+def refusal(call: Call, token: str | None) -> tuple[int, str | None]:
+    """The status and the type of the answer to somebody who may not do this; an answer to HEAD has no type."""
+    if call.template.startswith("/iceberg/"):
+        status, name = ICEBERG[call.template] if token else (401, "NotAuthorizedException")
+        return status, None if call.method == "HEAD" else name
+    if not token:
+        return 401, "Unauthorized"
+    return (404, "NotFound") if call.template in JOBS else (403, "Forbidden")
+
+
+def error_type(answer: httpx.Response) -> str | None:
+    """The type of the error in an answer, if it has one."""
+    kind: str | None = answer.json()["error"]["type"] if answer.is_error and answer.content else None
+    return kind
 
 
 @pytest.mark.parametrize("call", parameters(lambda call: call.needs.privilege is not None and call.needs.kind is not Kind.MODEL))
