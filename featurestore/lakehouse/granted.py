@@ -65,14 +65,19 @@ def issue_permit(reader: str, on: str, tables: Iterable[str] | None) -> Permit:
 
 def issue(table: Table, permit: Permit) -> Granted:
     """For guards: the table for the holder of a permit. Raises: Forbidden if the permit is not for this table."""
-    if not permit.covers(table.name):
+    check_permit(permit, table.name)
+    return Granted(table, permit, _SEAL)
+
+
+def check_permit(permit: Permit, table: str) -> None:
+    """Check that a permit is for the table of this name. Raises: Forbidden."""
+    if not permit.covers(table):
         raise Forbidden(
-            f"{permit.reader} may not read {table.name} by a right on {permit.on}; ask for READ ON TABLE {table.name}",
+            f"{permit.reader} may not read {table} by a right on {permit.on}; ask for READ ON TABLE {table}",
             privilege="READ",
-            on=f"TABLE {table.name}",
+            on=f"TABLE {table}",
             principal=permit.reader,
         )
-    return Granted(table, permit, _SEAL)
 
 
 def system(table: Table, settings: Settings) -> Granted:

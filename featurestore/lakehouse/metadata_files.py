@@ -13,6 +13,7 @@ from pyiceberg.io import load_file_io
 from featurestore.errors import NotReady, TooLarge
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
+from featurestore.lakehouse.granted import Permit, check_permit
 from featurestore.values.humanize import format_size
 
 MOST_BYTES = 32 << 20
@@ -56,11 +57,12 @@ def find_metadata(catalog: Catalog, identifier: str) -> str | None:
     return tables.pointer(catalog, identifier)
 
 
-def read_metadata(catalog: Catalog, identifier: str, address: str) -> dict[str, Any]:
-    """The metadata of a table at an address from `find_metadata`, as JSON values.
+def read_metadata(catalog: Catalog, identifier: str, address: str, permit: Permit) -> dict[str, Any]:
+    """The metadata of a table at an address from `find_metadata`, as JSON values. They lead to all its rows, so they need a permit.
 
-    Raises: TooLarge; NotReady if the file cannot be read, or the table was dropped meanwhile.
+    Raises: Forbidden if the permit is not for this table; TooLarge; NotReady if the file cannot be read, or was deleted meanwhile.
     """
+    check_permit(permit, identifier)
     if isinstance(catalog, SqlCatalog):
         content = _read(catalog, identifier, address)
     else:

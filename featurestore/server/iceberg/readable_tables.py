@@ -1,10 +1,21 @@
 """The tables that one principal may read whole: what the catalog over Iceberg's REST protocol has for it."""
 
+from typing import NamedTuple
+
 from featurestore.access.privileges import LONGEST_NAME, Kind, Privilege
 from featurestore.access.rights import Rights
 from featurestore.errors import NotFound
 from featurestore.lakehouse import metadata_files, tables
+from featurestore.lakehouse.granted import Permit
 from featurestore.records.runtime import Runtime
+
+
+class ReadableTable(NamedTuple):
+    """A table that a principal may read whole: the address of its metadata, and the permit to read them."""
+
+    name: str
+    address: str
+    permit: Permit
 
 
 class ReadableTables:
@@ -33,8 +44,8 @@ class ReadableTables:
         self.require_namespace(namespace)
         return self._tables_of(namespace)
 
-    def find_metadata(self, namespace: str, table: str) -> str:
-        """The address of the metadata of a table. Raises: NotFound, whether it does not exist or may not be read whole."""
+    def find(self, namespace: str, table: str) -> ReadableTable:
+        """A table. Raises: NotFound, whether it does not exist or may not be read whole."""
         name = f"{namespace}.{table}"
         # Before the catalog is asked, so that the time of the answer does not tell either.
         if not _is_name(name) or not self._reads_whole(name):
@@ -42,7 +53,7 @@ class ReadableTables:
         address = metadata_files.find_metadata(self._runtime.catalog, name)
         if address is None:
             raise NotFound("table", name, None)
-        return address
+        return ReadableTable(name, address, self._rights.permit("TABLE", name))
 
     def _tables_of(self, namespace: str) -> list[str]:
         names = tables.list_tables(self._runtime.catalog, namespace)

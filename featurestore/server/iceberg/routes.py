@@ -73,7 +73,7 @@ class IcebergCatalog:
             get(NAMESPACE, self.load_namespace, TAG, **read, response_model=bodies.Namespace),
             head(NAMESPACE, self.has_namespace, TAG, **read, status_code=204),
             get(TABLES, self.list_iceberg_tables, TAG, **read, response_model=bodies.TableList),
-            get(TABLE, self.load_table, TAG, **read, response_model=bodies.LoadedTable),
+            get(TABLE, self.load_iceberg_table, TAG, **read, response_model=bodies.LoadedTable),
             head(TABLE, self.has_table, TAG, **read, status_code=204),
             get(REST, self.refuse_path, TAG, **rest),
             *(change(REST, self.refuse_change, TAG, **rest) for change in (post, put, delete)),
@@ -116,14 +116,14 @@ class IcebergCatalog:
         parts = _name(namespace).split(".")
         return {"identifiers": [{"namespace": parts, "name": name} for name in shown], "next-page-token": following}
 
-    async def load_table(self, request: Request, namespace: str, table: str, snapshots: Literal["all", "refs"] = "all") -> Response:
+    async def load_iceberg_table(self, request: Request, namespace: str, table: str, snapshots: Literal["all", "refs"] = "all") -> Response:
         """The metadata of a table; `refs` leaves out snapshots without a branch or tag. 304 if they are those of `If-None-Match`."""
         known = request.headers.get("if-none-match", "")
         return await self._run(request, partial(self._load_table, _name(namespace), table, snapshots, known))
 
     async def has_table(self, request: Request, namespace: str, table: str) -> Response:
         """Whether there is such a table."""
-        await self._run(request, lambda readable: readable.find_metadata(_name(namespace), table))
+        await self._run(request, lambda readable: readable.find(_name(namespace), table))
         return Response(status_code=204)
 
     async def refuse_path(self, path: str) -> Response:
@@ -142,16 +142,14 @@ class IcebergCatalog:
         return {"namespace": namespace.split("."), "properties": public_properties(properties)}
 
     def _load_table(self, namespace: str, table: str, snapshots: str, known: str, readable: ReadableTables) -> Response:
-        address = readable.find_metadata(namespace, table)
+        name, address, permit = readable.find(namespace, table)
         if without_secrets(address) != address:
-            raise NotYet(
-                f"the address of {namespace}.{table} has credentials in it, which are not given away: put them into the setting catalog"
-            )
+            raise NotYet(f"the address of {name} has credentials in it, which are not given away: put them into the setting catalog")
         tag = f'W/"{hashlib.sha256(f"{snapshots} {address}".encode()).hexdigest()[:32]}"'
         headers = {"ETag": tag}
         if tag in (part.strip() for part in known.split(",")):
             return Response(status_code=304, headers=headers)
-        metadata = metadata_files.read_metadata(self._runtime.catalog, f"{namespace}.{table}", address)
+        metadata = metadata_files.read_metadata(self._runtime.catalog, name, address, permit)
         # Writers may have left their own access to the files there.
         metadata["properties"] = public_properties(metadata.get("properties", {}))
         if snapshots == "refs":

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from featurestore.access.rights import OPERATOR
 from featurestore.errors import NotYet
 from featurestore.lakehouse import metadata_files
 from featurestore.lakehouse.catalog import open_catalog
@@ -25,9 +26,10 @@ def test_pages_have_all_entries_once() -> None:
     names = [f"t{number:04}" for number in range(2 * MOST_ENTRIES + 1)]
     assert cut_page(names, None, None) == (names, None)
     for size in (1, 7, MOST_ENTRIES, 10 * MOST_ENTRIES, None):
-        pages, token, seen = 0, "", []
+        pages, seen = 0, list[str]()
+        token: str | None = ""
         while token is not None:
-            shown, token = cut_page(names, token, size)  # type: ignore[assignment]
+            shown, token = cut_page(names, token, size)
             seen += shown
             pages += 1
         assert seen == names
@@ -122,9 +124,9 @@ def test_the_catalog_of_another_server_is_read_by_exact_names(lake: Lake, tmp_pa
     with open_catalog(Settings(home=tmp_path, catalog=connection, warehouse="featurestore")) as catalog:
         # As a server that ignores the case of names.
         load = catalog.load_table
-        catalog.load_table = lambda identifier: load(identifier.lower())  # type: ignore[method-assign,assignment]
+        catalog.load_table = lambda identifier: load(str(identifier).lower())  # type: ignore[method-assign]
         assert [metadata_files.find_metadata(catalog, name) for name in ("shop.ORDERS", "SHOP.orders", "nothing.orders")] == [None] * 3
         address = metadata_files.find_metadata(catalog, "shop.orders")
         assert address is not None
-        metadata = metadata_files.read_metadata(catalog, "shop.orders", address)
+        metadata = metadata_files.read_metadata(catalog, "shop.orders", address, OPERATOR.permit("TABLE", "shop.orders"))
         assert metadata == lake.get("everything", TABLE).json()["metadata"]
