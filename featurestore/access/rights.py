@@ -98,6 +98,11 @@ class Rights:
         """What is in force for the principal on a table of the catalog; on a feature table, that of its view. Raises: NotReady."""
         return OPEN if self.is_unlimited else self._policies.policy_of_table(self.principal.groups, table)
 
+    @property
+    def is_under_policy(self) -> bool:
+        """Whether a policy of any object is in force for the principal. Raises: NotReady."""
+        return not self.is_unlimited and self._policies.has_any_for(self.principal.groups)
+
     def require_files(self) -> None:
         """Check that the principal may read files of this machine, which only administrators may. Raises: Forbidden."""
         self.require_unlimited("reading files of the store's machine")

@@ -1,5 +1,6 @@
 """The tables that one principal may read whole: what the catalog over Iceberg's REST protocol has for it."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 from featurestore.access.privileges import LONGEST_NAME, Kind, Privilege
@@ -25,6 +26,7 @@ class ReadableTables:
         self._runtime, self._rights = runtime, rights
         settings = runtime.settings
         self._internal = (settings.registry_namespace, settings.audit_namespace)
+        self._joined = (settings.training_sets_namespace, settings.inference_namespace)
 
     def list_namespaces(self, parent: str = "") -> list[str]:
         """The namespaces in a namespace, or at the top, sorted. Raises: NotFound if the parent does not exist."""
@@ -73,7 +75,14 @@ class ReadableTables:
 
     def _is_whole(self, table: str) -> bool:
         """Whether no policy masks columns or hides rows of a table for the principal: its files have them as they are."""
-        return True
+        if table.rpartition(".")[0] in self._joined and self._is_under_policy:
+            # Who built a training set, or was predicted for, may have seen more of the views behind it.
+            return False
+        return self._rights.policy_of_table(table).is_open
+
+    @cached_property
+    def _is_under_policy(self) -> bool:
+        return self._rights.is_under_policy
 
     def _is_hidden(self, namespace: str) -> bool:
         """Whether a namespace is one of the store's own, which has keys, grants and the audit log, and the principal no administrator."""

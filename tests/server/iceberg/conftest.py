@@ -7,7 +7,7 @@ import httpx
 import pytest
 from pyiceberg.catalog.rest import RestCatalog
 
-from featurestore import FeatureStore
+from featurestore import FeatureStore, Mask, RowFilter, TablePolicy
 from tests import shop
 from tests.server.conftest import Served, serve
 
@@ -48,11 +48,21 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
             transaction.set_properties({**SECRETS, "note": "kept", "source": f"https://me:{CANARY}@example.com/orders"})
         store.catalog.create_namespace("shop.old", {"owner": "shop", "password": CANARY})
         store.catalog.create_table("shop.old.orders", store.catalog.load_table("shop.orders").schema())
-        names = ("admin", "reader", "stranger", "everything", "nested")
-        tokens = {name: store.create_key(name, administrator=name == "admin").token for name in names}
+        store.catalog.create_namespace("inference")
+        store.catalog.create_table("inference.spender", store.catalog.load_table("shop.orders").schema())
+        store.training_set("plain", shop.spine(), "asked_at")
+        store.apply(
+            [
+                TablePolicy("shop.old.orders", masks={"amount": Mask("NULL", unless=["pii"])}),
+                TablePolicy("customer_orders", rows=RowFilter("customer_id = 1", unless=["pii"])),
+            ]
+        )
+        names = ("admin", "reader", "stranger", "everything", "nested", "masked")
+        tokens = {name: store.create_key(name, "pii" if name in ("everything", "nested") else (), name == "admin").token for name in names}
         store.grant("READ", "TABLE shop.orders", "USER reader")
         store.grant("USE", "CATALOG", "USER stranger")
-        store.grant("READ", "CATALOG", "USER everything")
+        for name in ("everything", "masked"):
+            store.grant("READ", "CATALOG", f"USER {name}")
         store.grant("READ", "TABLE shop.old.orders", "USER nested")
         with serve(store) as served:
             yield Lake(store, served, tokens)

@@ -31,7 +31,7 @@ def test_pyiceberg_lists_loads_and_scans(lake: Lake) -> None:
 
 def test_pyiceberg_pages_and_leaves_out_snapshots(lake: Lake) -> None:
     catalog = lake.catalog("everything", **{"rest-page-size": "1", "snapshot-loading-mode": "refs"})
-    assert catalog.list_namespaces() == [("features",), ("shop",)]
+    assert catalog.list_namespaces() == [("features",), ("inference",), ("shop",), ("training_sets",)]
     assert catalog.list_tables("shop") == [("shop", "orders"), ("shop", "profiles")]
     assert catalog.list_namespaces("shop") == [("shop", "old")]
     assert catalog.list_tables(("shop", "old")) == [("shop", "old", "orders")]

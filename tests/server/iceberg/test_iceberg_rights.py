@@ -4,11 +4,16 @@ import pytest
 
 from tests.server.iceberg.conftest import ROOT, Lake
 
-EVERYTHING = ["features.customer_orders_v1", "features.customer_profile_v1", "shop.orders", "shop.profiles", "shop.old.orders"]
-INTERNAL = ["registry.definitions", "registry.grants", "registry.keys", "registry.tags"]
+WHOLE = ["features.customer_profile_v1", "shop.orders", "shop.profiles"]
+"""Tables without a policy, and not made from one that has."""
+RESTRICTED = ["features.customer_orders_v1", "shop.old.orders", "training_sets.plain", "inference.spender"]
+"""A view with a row filter, a table with a mask, and what may have been joined by somebody who is not under them."""
+EVERYTHING = [*WHOLE, *RESTRICTED]
+INTERNAL = ["registry.definitions", "registry.grants", "registry.keys", "registry.tags", "registry.policies"]
 MAY: dict[str, list[str]] = {
     "admin": [*EVERYTHING, *INTERNAL],
     "everything": EVERYTHING,
+    "masked": WHOLE,
     "reader": ["shop.orders"],
     "nested": ["shop.old.orders"],
     "stranger": [],
