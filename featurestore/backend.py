@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from featurestore.compiler.service_plan import ServicePlan
+    from featurestore.pipelines.training_sets.build import StoredTrainingSet
     from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
     from featurestore.pipelines.training_sets.progress import OnBuildProgress
     from featurestore.pipelines.training_sets.request import TrainingSetRequest
@@ -69,6 +70,10 @@ class Backend:
 
     def build_training_set(self, prepared: PreparedTrainingSet, progress: OnBuildProgress | None = None) -> TrainingSet:
         """Join and store: the second stage of `training_set`."""
+        return self.store_training_set(prepared, progress).open(self.runtime)
+
+    def store_training_set(self, prepared: PreparedTrainingSet, progress: OnBuildProgress | None = None) -> StoredTrainingSet:
+        """As `build_training_set`, and the rows are not read: for whoever may build it and not read it."""
         on_rows_written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
         return verbs.build_training_set(self.runtime, prepared, on_rows_written)
 

@@ -34,8 +34,11 @@ class Claim:
         return cls(Principal.from_dict(document["principal"]), needs)
 
 
-def check_standing(runtime: Runtime, claim: Claim) -> None:
-    """Check that the API key of a principal is still accepted, and that it still has its rights. Raises: Forbidden; NotReady."""
+def check_standing(runtime: Runtime, claim: Claim) -> Rights:
+    """Check that the API key of a principal is still accepted, and that it still has its rights, which are returned.
+
+    Raises: Forbidden; NotReady.
+    """
     principal = claim.principal
     if principal.key is not None:
         key = read_keys(runtime).get(principal.key)
@@ -47,7 +50,7 @@ def check_standing(runtime: Runtime, claim: Claim) -> None:
                 key=principal.key,
             )
     if principal.is_administrator:
-        return
+        return Rights(principal)
     book = GrantBook(runtime)
     book.refresh()
     policies = PolicyBook(runtime)
@@ -57,3 +60,4 @@ def check_standing(runtime: Runtime, claim: Claim) -> None:
         rights.require_unlimited("this job")
     for privilege, on in claim.needs:
         rights.require(privilege, on.kind, on.name)
+    return rights

@@ -41,6 +41,7 @@ from featurestore.values.arguments import (
 from featurestore.values.table_names import local_name
 
 if TYPE_CHECKING:
+    from featurestore.access.rights import Rights
     from featurestore.engine.session import ExpressionEvaluator
     from featurestore.pipelines.maintenance.erasure_result import Erasure
     from featurestore.pipelines.maintenance.maintain import TableMaintenance
@@ -361,15 +362,19 @@ class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs)
         return id
 
 
-def confine(store: FeatureStore, endable: ExpressionEvaluator | None = None, author: str | None = None) -> FeatureStore:
+def confine(
+    store: FeatureStore, endable: ExpressionEvaluator | None = None, author: str | None = None, rights: Rights | None = None
+) -> FeatureStore:
     """The same store for requests of untrusted clients: it reads only files below `source_folders`, and accepts only model URIs that
     start with `models:/` or `runs:/`. `endable` evaluates derived features whose computation may have to be terminated.
-    Changes are recorded as those of `author`, by default the user of this process.
+    Changes are recorded as those of `author`, by default the user of this process. Rows are read as `rights` allow, by default all.
     """
     confined = copy.copy(store)
     confined._runtime = store._runtime.for_requests(endable)
     if author is not None:
         confined._runtime = confined._runtime.for_author(author)
+    if rights is not None and not rights.is_unlimited:
+        confined._runtime = confined._runtime.for_reader(rights)
     # Requests and jobs are recorded by those who answer them.
     confined._audit_log = None
     return confined

@@ -31,7 +31,12 @@ from tests.granting import grant
 
 ROOT = Path(featurestore.__file__).parent
 GUARDS = {"access/rights.py", "records/operator.py"}
-AS_OPERATOR = {"pipelines/lineage/impact.py", "pipelines/materialization/outcome.py", "pipelines/written/write.py"}
+AS_OPERATOR = {
+    "pipelines/lineage/impact.py",
+    "pipelines/materialization/outcome.py",
+    "pipelines/training_sets/build.py",
+    "pipelines/written/write.py",
+}
 """Verbs that read as the store does whoever asks, and return none of those rows; each is a decision: see docs/decisions/granted.md."""
 READING = {
     scans: {"names_of"},

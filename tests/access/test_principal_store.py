@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from featurestore import FeatureStore, Store
+from featurestore.access.rights import OPERATOR
 from featurestore.errors import Forbidden, NotFound
+from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.store import PrincipalStore
+from featurestore.store.feature_store import confine
 from tests import shop, worlds
 
 BUILD = ["READ ON SERVICE churn", "WRITE ON TABLE training_sets.mine", "READ ON TABLE training_sets.mine"]
@@ -214,6 +217,32 @@ def test_spines_read_only_tables_that_one_may_read(store: FeatureStore, him: Pri
         verb(him, spine)
     with pytest.raises(Forbidden, match=r"registry\.keys"):
         verb(him, "SELECT s.* FROM shop.spine s, registry.keys")
+
+
+def test_a_build_does_not_read_what_it_stores(store: FeatureStore, him: PrincipalStore) -> None:
+    """As a job of his does it, which is refused what he may not read."""
+    give(store, ["READ ON SERVICE churn", "WRITE ON TABLE training_sets.mine"])
+    prepared = him.prepare_training_set(TrainingSetRequest.of("churn", shop.spine(), "asked_at", name="mine"))
+    job = confine(store, rights=him._rights)
+    stored = job.backend.store_training_set(prepared)
+    assert him.has_training_set(prepared.id)
+    reads: list[Callable[[], Any]] = [
+        lambda: stored.open(job.backend.runtime),
+        lambda: job.get_training_set(prepared.id),
+        lambda: job.rebuild(prepared.id),
+    ]
+    for read in reads:
+        with pytest.raises(Forbidden, match=r"READ on TABLE training_sets\.mine"):
+            read()
+    with pytest.raises(Forbidden, match="rights of the store"):
+        job.publish(full=True)
+    with pytest.raises(Forbidden, match="SERVICE plain"):
+        job.point_in_time("plain", shop.spine(), "asked_at")
+    give(store, ["READ ON TABLE training_sets.mine"])
+    made = stored.open(confine(store, rights=him._rights).backend.runtime)
+    assert made.statistics == store.get_training_set(prepared.id).statistics
+    assert made.read().read_all().num_rows == 3
+    assert confine(store, rights=OPERATOR).get_training_set(prepared.id).id == prepared.id
 
 
 def test_what_is_missing_and_what_is_hidden_look_the_same(store: FeatureStore, him: PrincipalStore) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import time
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +12,6 @@ from featurestore.compiler.point_in_time import ROW
 from featurestore.errors import Conflict, NotFound
 from featurestore.joins.pinned import join_pinned
 from featurestore.lakehouse import tables, tags, writes
-from featurestore.lakehouse.granted import Permit
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.lineage_events.datasets import training_set_datasets
 from featurestore.pipelines.lineage_events.run_report import report_run
@@ -24,32 +25,49 @@ from featurestore.pipelines.training_sets.training_set import MANIFEST, TAG, Tra
 from featurestore.records.runtime import Runtime
 
 
-def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_written: OnRowsWritten | None = None) -> TrainingSet:
+@dataclass(frozen=True)
+class StoredTrainingSet:
+    """A training set in its table, of which no row was read: whoever may build one may not be allowed to read it."""
+
+    manifest: dict[str, Any]
+    table: Table
+    snapshot_id: int
+
+    def open(self, runtime: Runtime) -> TrainingSet:
+        """The training set. Raises: Forbidden for a reader without a right on its table."""
+        stored = self.rows(runtime)
+        statistics = partial(feature_statistics.load_or_measure, runtime, self.manifest, stored)
+        return TrainingSet(self.manifest, stored.read, stored.files, statistics, runtime.settings)
+
+    def rows(self, runtime: Runtime) -> StoredRows:
+        """Its rows. Raises: as `open`."""
+        granted = runtime.reader.grant(self.table, runtime.reader.permit("TABLE", self.table.name))
+        return StoredRows(runtime, granted, self.snapshot_id, tuple(column["name"] for column in self.manifest["columns"]))
+
+
+def build_training_set(runtime: Runtime, prepared: PreparedTrainingSet, on_rows_written: OnRowsWritten | None = None) -> StoredTrainingSet:
     """Join, store and tag a training set. If one with the same id exists, return it.
 
     `on_rows_written` is called with the number of rows written so far.
     """
     started = time.monotonic()
-    identifier = set_table(runtime, prepared.request.name)
-    permit = runtime.reader.permit("TABLE", identifier)
-    existing_table = tables.find(runtime.catalog, identifier)
-    if existing_table is not None and (existing := _read_stored(runtime, existing_table, prepared.id, permit)) is not None:
-        return _open(runtime, *existing)
+    existing_table = tables.find(runtime.catalog, set_table(runtime, prepared.request.name))
+    if existing_table is not None and (existing := _stored_in(existing_table, prepared.id)) is not None:
+        return existing
     with report_run(runtime, f"training_set.{prepared.request.name}", "TRAINING_SET") as report:
-        entries, stored = _join_and_store(runtime, prepared, permit, existing_table, on_rows_written, started)
-        report.complete(lambda: training_set_datasets(runtime, entries))
-    return _open(runtime, entries, stored)
+        stored = _join_and_store(runtime, prepared, existing_table, on_rows_written, started)
+        report.complete(lambda: training_set_datasets(runtime, stored.manifest))
+    return stored
 
 
 def _join_and_store(
     runtime: Runtime,
     prepared: PreparedTrainingSet,
-    permit: Permit,
     existing_table: Table | None,
     on_rows_written: OnRowsWritten | None,
     started: float,
-) -> tuple[dict[str, Any], StoredRows]:
-    """The manifest and the stored rows of a new training set; `started` is the monotonic time at which its build began."""
+) -> StoredTrainingSet:
+    """Build a new training set; `started` is the monotonic time at which that began."""
     identifier = set_table(runtime, prepared.request.name)
     with (
         build_tags.tag_snapshots(runtime, prepared, identifier),
@@ -74,21 +92,23 @@ def _join_and_store(
             # Another build of the same request committed first.
             if not has_training_set(runtime, prepared.id):
                 raise
-    entries, stored = _read_stored(runtime, table, prepared.id, permit) or _get_stored(runtime, prepared.id)
-    feature_statistics.store_statistics(runtime, entries, feature_statistics.measure(stored, entries, observer.statistics()))
-    return entries, stored
+    stored = _stored_in(table, prepared.id) or _get_stored(runtime, prepared.id)
+    # Also for whoever may not read the training set: its statistics are stored with it, and not returned.
+    measured = feature_statistics.measure(stored.rows(runtime.as_operator()), stored.manifest, observer.statistics())
+    feature_statistics.store_statistics(runtime, stored.manifest, measured)
+    return stored
 
 
 def has_training_set(runtime: Runtime, id: str) -> bool:
     """Whether there is a training set with this id, of which no row is read."""
-    name = id.rpartition("-")[0]
-    table = tables.find(runtime.catalog, set_table(runtime, name)) if name else None
-    return table is not None and TAG + id in tags.tags(table)
+    return _find_stored(runtime, id) is not None
 
 
 def get_training_set(runtime: Runtime, id: str) -> TrainingSet:
-    """The training set with this id. Raises: NotFound with the nearest ids."""
-    return _open(runtime, *_get_stored(runtime, id))
+    """The training set with this id. Raises: Forbidden, whether or not it exists; NotFound with the nearest ids."""
+    if name := id.rpartition("-")[0]:
+        runtime.reader.permit("TABLE", set_table(runtime, name))
+    return _get_stored(runtime, id).open(runtime)
 
 
 def _observe(runtime: Runtime, prepared: PreparedTrainingSet, schema: pa.Schema, assigner: SplitAssigner | None) -> RowObserver:
@@ -98,37 +118,26 @@ def _observe(runtime: Runtime, prepared: PreparedTrainingSet, schema: pa.Schema,
     return RowObserver(schema, features, measured, assigner, memory=memory, threads=runtime.settings.threads)
 
 
-def _find_stored(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows] | None:
-    """The manifest and the rows of a training set; None if there is none with this id."""
+def _find_stored(runtime: Runtime, id: str) -> StoredTrainingSet | None:
+    """The training set with this id; None if there is none."""
     name = id.rpartition("-")[0]
-    if not name:
-        return None
-    permit = runtime.reader.permit("TABLE", set_table(runtime, name))
-    table = tables.find(runtime.catalog, set_table(runtime, name))
-    return None if table is None else _read_stored(runtime, table, id, permit)
+    table = tables.find(runtime.catalog, set_table(runtime, name)) if name else None
+    return None if table is None else _stored_in(table, id)
 
 
-def _read_stored(runtime: Runtime, table: Table, id: str, permit: Permit) -> tuple[dict[str, Any], StoredRows] | None:
-    """As `_find_stored`, from a table that is already loaded."""
+def _stored_in(table: Table, id: str) -> StoredTrainingSet | None:
+    """As `_find_stored`, in a table that is already loaded."""
     snapshot_id = tags.tags(table).get(TAG + id)
     if snapshot_id is None:
         return None
     entries = {**json.loads(tables.summary(table, snapshot_id)[MANIFEST]), "snapshot_id": str(snapshot_id)}
-    return entries, StoredRows(
-        runtime, runtime.reader.grant(table, permit), snapshot_id, tuple(column["name"] for column in entries["columns"])
-    )
+    return StoredTrainingSet(entries, table, snapshot_id)
 
 
-def _get_stored(runtime: Runtime, id: str) -> tuple[dict[str, Any], StoredRows]:
+def _get_stored(runtime: Runtime, id: str) -> StoredTrainingSet:
     if (stored := _find_stored(runtime, id)) is None:
         raise NotFound("training set", id, [row.id for row in list_training_sets(runtime)])
     return stored
-
-
-def _open(runtime: Runtime, entries: dict[str, Any], stored: StoredRows) -> TrainingSet:
-    return TrainingSet(
-        entries, stored.read, stored.files, lambda: feature_statistics.load_or_measure(runtime, entries, stored), runtime.settings
-    )
 
 
 def set_table(runtime: Runtime, name: str) -> str:

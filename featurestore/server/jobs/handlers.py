@@ -39,7 +39,7 @@ class PartialResult:
 def training_set(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> None:
     """Join and store a prepared training set. It has no result: the training set is read from the catalog."""
     backend = store.backend
-    backend.build_training_set(backend.load_spooled(folder), lambda progress: report(asdict(progress)))
+    backend.store_training_set(backend.load_spooled(folder), lambda progress: report(asdict(progress)))
 
 
 def materialization(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]] | PartialResult:

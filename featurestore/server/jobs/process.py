@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from featurestore.access.rights import OPERATOR
 from featurestore.access.standing import check_standing
 from featurestore.engine.watch import time_limit
 from featurestore.errors import FeatureStoreError, Timeout
@@ -95,11 +96,11 @@ class JobRun:
         try:
             hidden_paths.hide_paths_of(self._settings)
             with time_limit(self._settings.job_seconds, _timeout_error(self._settings)), FeatureStore(settings=self._settings) as store:
-                if (claim := self._jobs.claim(job.id)) is not None:
-                    check_standing(store.backend.runtime, claim)
+                claim = self._jobs.claim(job.id)
+                rights = OPERATOR if claim is None else check_standing(store.backend.runtime, claim)
                 records.begin()
                 outcome = HANDLERS[job.kind](
-                    confine(store, author=job.by), self._jobs.path(job.id), self._jobs.request(job.id), self.report
+                    confine(store, author=job.by, rights=rights), self._jobs.path(job.id), self._jobs.request(job.id), self.report
                 )
             if not isinstance(outcome, PartialResult):
                 return outcome, None
