@@ -107,6 +107,7 @@ class NotFound(FeatureStoreError):
     def __init__(self, kind: str, name: str, known: Iterable[str] | None = (), where: str = "") -> None:
         """`known` None: there are too many to name."""
         names = sorted(known or ())
+        self.where = where
         nearest = "" if known is None else near(name, names)
         super().__init__(f"no {kind} {brief(name)}{f' in {where}' if where else ''}{nearest}", kind=kind, name=name, known=names)
 

@@ -18,6 +18,7 @@ from featurestore.access.privileges import (
     parse_privilege,
     parse_securable,
 )
+from featurestore.access.voided import valid_time, void_until
 from featurestore.errors import CommitConflict, NotFound
 from featurestore.lakehouse import commits, granted, scans, tables, writes
 from featurestore.lakehouse.granted import Granted
@@ -106,7 +107,8 @@ def grants_of(log: Granted) -> dict[Grant, GrantRecord]:
 
 def _rows(log: Granted) -> Sequence[Mapping[str, Any]]:
     rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
-    return sorted(rows, key=lambda row: row["at"])
+    void = void_until(log.table)
+    return sorted((row for row in rows if void is None or row["at"] > void), key=lambda row: row["at"])
 
 
 def _in_force(rows: Iterable[Mapping[str, Any]]) -> dict[Grant, GrantRecord]:
@@ -133,7 +135,7 @@ def _change(
         if existing is not None:
             return existing
         # After the last event, also if a clock was ahead: their order is that of their times.
-        at = max(record.at, rows[-1]["at"] + timedelta(microseconds=1)) if rows else record.at
+        at = max(record.at, rows[-1]["at"] + timedelta(microseconds=1)) if rows else valid_time(table, record.at)
         row = {
             "event": event,
             "privilege": str(grant.privilege),

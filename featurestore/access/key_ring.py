@@ -8,6 +8,7 @@ from typing import NamedTuple
 from featurestore.access.keys import StoredKey, keys_of, keys_table
 from featurestore.access.principal import Principal
 from featurestore.access.tokens import is_secret_of, parse_token
+from featurestore.access.voided import void_until
 from featurestore.lakehouse import granted, tables
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
@@ -75,6 +76,6 @@ class KeyRing:
                 table = None if pointer is None else tables.find(self._runtime.catalog, identifier)
                 self._keys = {} if table is None else keys_of(granted.system(table, self._runtime.settings))
                 self._live = {key.id: _LiveKey(key.digest, key.expires_at, key.principal) for key in self._keys.values() if not key.revoked}
-                self._has_keys = self._has_keys or bool(self._keys)
+                self._has_keys = self._has_keys or bool(self._keys) or (table is not None and void_until(table) is not None)
                 self._read_at = None if table is None else table.metadata_location
             self._looked = began

@@ -12,6 +12,7 @@ from featurestore.access.key_results import ApiKey, CreatedKey
 from featurestore.access.key_uses import read_last_uses
 from featurestore.access.principal import RESERVED, Principal, check_groups, check_principal_name
 from featurestore.access.tokens import make_token
+from featurestore.access.voided import valid_time, void_until
 from featurestore.dsl import durations
 from featurestore.errors import CommitConflict, Conflict, NotFound, RequestError, brief
 from featurestore.lakehouse import commits, granted, scans, tables, writes
@@ -152,15 +153,24 @@ def read_keys(runtime: Runtime) -> dict[str, StoredKey]:
     return {} if table is None else keys_of(granted.system(table, runtime.settings))
 
 
+def had_keys(runtime: Runtime) -> bool:
+    """Whether a key was ever created, also if its rows are lost: then servers ask everybody for credentials. Raises: NotReady."""
+    table = tables.find(runtime.catalog, keys_table(runtime.settings))
+    return table is not None and (void_until(table) is not None or bool(keys_of(granted.system(table, runtime.settings))))
+
+
 def keys_of(log: Granted) -> dict[str, StoredKey]:
-    """As `read_keys`, of the table as it was loaded."""
+    """As `read_keys`, of the table as it was loaded. Those that were created before the registry lost rows are revoked."""
+    void = void_until(log.table)
     rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
     keys = {row["key"]: _key(row) for row in rows if row["event"] == CREATED}
     for row in sorted((row for row in rows if row["event"] == REVOKED), key=lambda row: row["at"]):
         key = keys.get(row["key"])
         if key is not None and key.revoked is None:
             keys[key.id] = replace(key, revoked=row["at"], revoked_by=row["by"])
-    return keys
+    if void is None:
+        return keys
+    return {id: replace(key, revoked=void) if key.revoked is None and key.created <= void else key for id, key in keys.items()}
 
 
 def _append(runtime: Runtime, row: dict[str, Any], check: Callable[[Mapping[str, StoredKey]], None]) -> None:
@@ -169,7 +179,8 @@ def _append(runtime: Runtime, row: dict[str, Any], check: Callable[[Mapping[str,
 
     def attempt() -> None:
         check(keys_of(granted.system(table, runtime.settings)))
-        writes.append(table, pa.Table.from_pylist([row], SCHEMA).to_reader(), summary={writes.OPERATION: "key"})
+        timely = {**row, "at": valid_time(table, row["at"])}
+        writes.append(table, pa.Table.from_pylist([timely], SCHEMA).to_reader(), summary={writes.OPERATION: "key"})
 
     def recover(conflict: CommitConflict) -> None:
         nonlocal table

@@ -18,7 +18,7 @@ from featurestore.settings import CATALOG_NAME
 CATALOG = Securable(Kind.CATALOG, CATALOG_NAME)
 _NAMED_KINDS = {"view": Kind.VIEW, "service": Kind.SERVICE, "model": Kind.MODEL, "table": Kind.TABLE, "table or view": Kind.VIEW}
 """Of errors about names that are not found, the kinds whose names may be hidden."""
-_OPEN_KINDS = ("column", "feature", "version", "alias", "part", "snapshot", "row")
+_OPEN_KINDS = ("column", "feature", "version", "alias", "part", "row")
 """Those about something in an object that is named itself, whose names its readers know."""
 
 
@@ -121,7 +121,8 @@ class Rights:
         kind, name, known = (error.details.get(field) for field in ("kind", "name", "known"))
         if self.is_unlimited or self.allows(Privilege.USE, CATALOG) or kind in _OPEN_KINDS:
             return error
-        return NotFound(str(kind), str(name), self._visible(str(kind), known or ()) or None)
+        where = error.where if kind == "snapshot" else ""
+        return NotFound(str(kind), str(name), self._visible(str(kind), known or ()) or None, where)
 
     @property
     def _policies(self) -> PolicyBook:
@@ -130,6 +131,9 @@ class Rights:
         return self.policies
 
     def _visible(self, kind: str, names: Iterable[str]) -> list[str]:
+        if kind == "snapshot":
+            # Ids, which readers of the table know; not the names of versions, which pin other tables too.
+            return [name for name in names if name.isdigit()]
         named_kind = _NAMED_KINDS.get(kind)
         return [] if named_kind is None else [name for name in names if self.sees(named_kind, name)]
 

@@ -14,19 +14,14 @@ _SEAL = b',"hash":"'
 _HASH, _END = 64, b'"}'
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Done(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Something that was done, or refused. The order of the fields is that of the JSON.
 
-    `number` counts the entries of the chain from 1, and `previous` is the hash of the entry before it. `time` is in microseconds since
-    the epoch. `key` is the id of an API key. `action` is the method and the route of a request, or a verb. `objects` are what it names,
-    such as `services/churn`. `scope` has the tables, snapshots and names that a request gives. `status` is the HTTP status; `error` the
-    type of an error, None if it was done. `entities` are keyed hashes of looked-up keys, `body` that of a whole request.
+    `key` is the id of an API key. `action` is the method and the route of a request, or a verb. `objects` are what it names, such as
+    `services/churn`. `scope` has the tables, snapshots and names that a request gives. `status` is the HTTP status; `error` the type of an
+    error, None if it was done. `entities` are keyed hashes of looked-up keys, `body` that of a whole request.
     """
 
-    chain: str
-    number: int
-    previous: str
-    time: int
     principal: str
     action: str
     key: str | None = None
@@ -37,6 +32,19 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     request_id: str | None = None
     entities: Sequence[str] = ()
     body: str | None = None
+
+
+class Entry(Done, kw_only=True, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What was done, with its place in a chain, which the JSON has first.
+
+    `number` counts the entries of the chain from 1, and `previous` is the hash of the entry before it. `time` is in microseconds since
+    the epoch.
+    """
+
+    chain: str
+    number: int
+    previous: str
+    time: int
 
 
 class Line(NamedTuple):
@@ -45,21 +53,6 @@ class Line(NamedTuple):
     entry: Entry
     content: bytes
     hash: str
-
-
-class Done(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an entry says: the fields of `Entry` without its place in a chain."""
-
-    principal: str
-    action: str
-    key: str | None = None
-    objects: Sequence[str] = ()
-    scope: Mapping[str, Any] | None = None
-    status: int | None = None
-    error: str | None = None
-    request_id: str | None = None
-    entities: Sequence[str] = ()
-    body: str | None = None
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -41,8 +41,8 @@ def record(runtime: Runtime, cursors: Mapping[str, Cursor]) -> None:
         if len(cursors) == 1 and (table is None or PREFIX + next(iter(cursors)) not in table.properties):
             return
         properties = {
-            PREFIX + table: json.dumps([cursor.snapshot_id, cursor.materialized_through, cursor.table_id])
-            for table, cursor in cursors.items()
+            PREFIX + published: json.dumps([cursor.snapshot_id, cursor.materialized_through, cursor.table_id])
+            for published, cursor in cursors.items()
         }
         commits.commit(
             table or tables.create_if_absent(runtime.catalog, name, SCHEMA), lambda fresh: tables.properties_transaction(fresh, properties)

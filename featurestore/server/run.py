@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from featurestore import private
-from featurestore.access.keys import read_keys
+from featurestore.access.keys import had_keys
 from featurestore.errors import RequestError
 from featurestore.masking import logger_of
 from featurestore.server import logs
@@ -146,8 +146,8 @@ def _refuse_anonymous(settings: Settings) -> None:
     if settings.token is not None or IdentityTokens.of(settings) is not None or may_be_open(settings):
         return
     with FeatureStore(settings=settings) as store:
-        has_keys = bool(read_keys(store.backend.runtime))
-    if not has_keys:
+        is_open = not had_keys(store.backend.runtime)
+    if is_open:
         raise RequestError(
             f"without credentials, anyone who can reach {settings.host or 'this machine'} could read and change everything: make an API"
             " key with featurestore key create NAME --admin, set FEATURESTORE_TOKEN or oidc_issuer, listen on 127.0.0.1, or say"

@@ -291,3 +291,20 @@ def test_another_approver_is_not_recorded(store: FeatureStore, him: PrincipalSto
     give(store, ["APPROVE_MODEL ON MODEL churn"])
     with pytest.raises(Forbidden, match="you are him"):
         him.set_traffic("churn", {}, approver="her")
+
+
+def test_names_of_versions_are_told_to_those_who_see_the_catalog(store: FeatureStore, him: PrincipalStore) -> None:
+    store.tag("release-2026")
+    give(store, [*BUILD, "READ ON TABLE shop.spine"])
+    calls: list[Callable[[], Any]] = [
+        lambda: him.point_in_time("churn", shop.spine(), "asked_at", snapshots="@release-2027"),
+        lambda: him.point_in_time("churn", "iceberg:shop.spine@release-2027", "asked_at"),
+        lambda: him.training_set("churn", "iceberg:shop.spine@rel", "asked_at", "churned", name="mine"),
+    ]
+    for call in calls:
+        with pytest.raises(NotFound) as missing:
+            call()
+        assert "release-2026" not in f"{missing.value}{missing.value.details}"
+    give(store, CATALOG)
+    with pytest.raises(NotFound, match="did you mean 'release-2026'"):
+        calls[1]()

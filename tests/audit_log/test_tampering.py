@@ -262,3 +262,22 @@ def test_the_files_are_for_their_owner_only(tmp_path: Path) -> None:
         log.digest(b"42")
         folder = audit_path(store.settings)
         assert {os.stat(path).st_mode & 0o077 for path in (folder, *folder.iterdir())} == {0}
+
+
+def test_a_repair_of_a_damaged_table_hides_nothing(tmp_path: Path) -> None:
+    with new_store(tmp_path) as store:
+        (log,) = write(store)
+        flush(store)
+        log.record("her", "GET /v1/views", status=200)
+        flush(store)
+        before = store.catalog.load_table("system.audit").properties
+        entries = store.catalog.load_table("system.audit").inspect.entries().sort_by([("sequence_number", "descending")])
+        Path(entries.column("data_file")[0].as_py()["file_path"].removeprefix("file://")).unlink()
+        log.close()
+        for path in audit_path(store.settings).glob("*.jsonl"):
+            path.unlink()
+        assert [told.table for told in store.repair()] == ["system.audit"]
+        heads = {name: value for name, value in before.items() if name.startswith(HEAD)}
+        assert heads
+        assert heads.items() <= store.catalog.load_table("system.audit").properties.items()
+        assert [problem.number for problem in problems(store)] == [ENTRIES + 1]

@@ -1,14 +1,20 @@
 """Roll tables with missing files back to the last complete snapshot, from which the next run computes again what was lost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from featurestore.access.grants import grants_table
+from featurestore.access.key_uses import uses_table
+from featurestore.access.keys import keys_table
+from featurestore.access.policies import policies_table
+from featurestore.access.voided import void_property
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.damage import Damage, find_damage, roll_back
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
+from featurestore.pipelines.training_sets import feature_statistics
 from featurestore.pipelines.training_sets.training_set import TAG
-from featurestore.records import feature_table
+from featurestore.records import definitions, editions, erasure_log, feature_table, model_events, traffic, version_log
 from featurestore.records.feature_table import TYPES
 from featurestore.records.runtime import Runtime
 from featurestore.values.humanize import format_names
@@ -72,15 +78,25 @@ def _repair_table(runtime: Runtime, identifier: str, dry_run: bool) -> Repair | 
     damage = find_damage(table)
     if damage is None:
         return None
-    if damage.missing and not dry_run:
+    if damage.missing and not dry_run and _may_roll_back(runtime, identifier):
         _roll_back(runtime, identifier, table, damage)
     return _describe(runtime, identifier, damage)
+
+
+def _may_roll_back(runtime: Runtime, identifier: str) -> bool:
+    """Whether it is known what rolling back undoes: not of a registry that a later release has made."""
+    settings = runtime.settings
+    return identifier.rpartition(".")[0] != settings.registry_namespace or identifier in lost_in_registries(runtime)
 
 
 def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) -> None:
     namespace, _, name = identifier.rpartition(".")
     if namespace != runtime.settings.features_namespace:
-        roll_back(table, damage, {}, ())
+        if identifier == policies_table(runtime.settings):
+            _void_grants(runtime)
+        # The lost files may have revoked what earlier ones grant.
+        properties = void_property(table) if identifier in (keys_table(runtime.settings), grants_table(runtime.settings)) else {}
+        roll_back(table, damage, properties, ())
         runtime.online.touch()
         return
     summary = {} if damage.back_to is None else tables.summary(table, damage.back_to)
@@ -91,15 +107,44 @@ def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) 
     runtime.online.touch()
 
 
+def _void_grants(runtime: Runtime) -> None:
+    """The lost files may have masked what grants let somebody read: no grant holds until the policies are there again."""
+    grants = tables.find(runtime.catalog, grants_table(runtime.settings))
+    if grants is not None:
+        tables.set_properties(grants, void_property(grants))
+
+
 def _describe(runtime: Runtime, identifier: str, damage: Damage) -> Repair:
     settings = runtime.settings
     todo = {
         settings.features_namespace: "run featurestore materialize, which computes again what was lost",
         settings.training_sets_namespace: "build the named training sets again; all others are complete",
-        settings.registry_namespace: "run featurestore apply, which registers the definitions again",
+        settings.registry_namespace: lost_in_registries(runtime).get(
+            identifier, "it is not rolled back, since this release does not know what that would undo: restore its files from a backup"
+        ),
     }.get(identifier.rpartition(".")[0], "rows logged since then are lost")
     ids = tuple(name.removeprefix(TAG) for name in damage.tags if name.startswith(TAG))
     first = damage.missing[0] if damage.missing else None
     if not damage.missing:
         todo = "build them again: files of the snapshots that they pin are gone"
     return Repair(identifier, len(damage.missing), first, damage.back_to, ids, todo)
+
+
+def lost_in_registries(runtime: Runtime) -> Mapping[str, str]:
+    """By registry, how to restore what its lost files had."""
+    settings = runtime.settings
+    return {
+        definitions.registry_table(runtime): "run featurestore apply, which registers the definitions again",
+        keys_table(settings): "all API keys are revoked, since the lost files may have revoked any of them: create them again",
+        grants_table(settings): "no grant holds any more, since the lost files may have revoked any of them: grant again, or apply"
+        " definitions with grants",
+        policies_table(settings): "apply definitions with all policies, and then grant again: no grant holds any more, since the lost files"
+        " may have had a mask or a filter",
+        uses_table(settings): "when keys were used is lost",
+        erasure_log.log_name(runtime): "certificates since then are lost: erase these keys again",
+        version_log.log_name(runtime): "named versions since then are lost: set them again",
+        traffic.traffic_table(settings): "splits since then are lost: set them again (featurestore traffic)",
+        model_events.model_events_table(settings): "approvers and reasons since then are lost; the aliases are those of MLflow",
+        feature_statistics.statistics_table(runtime): "statistics of training sets that were built since then are lost",
+        editions.editions_table(settings): "run featurestore publish, which records what the online store has",
+    }
