@@ -120,7 +120,7 @@ def rewrite_history(granted: Granted, matches: Matches, summaries: Summaries = l
 
 def count_unreached(granted: Granted, matches: Matches) -> int:
     """How many files that no snapshot reaches have matching rows, or may: of interrupted writes, and of writes in progress."""
-    filesystem, paths = maintenance.unreached_files(granted.table)
+    filesystem, paths = maintenance.unreached_files(granted)
     found = 0
     for path in paths:
         with suppress(FileNotFoundError):

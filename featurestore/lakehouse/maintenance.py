@@ -18,6 +18,7 @@ from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.commits import begin, commit, reload, retry
 from featurestore.lakehouse.fence import commit_fenced, is_fence
+from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
 from featurestore.lakehouse.table import Table
@@ -170,8 +171,9 @@ def bound_metadata(table: Table) -> None:
     table.show(fresh)
 
 
-def unreached_files(table: Table) -> tuple[pafs.FileSystem, list[str]]:
+def unreached_files(granted: Granted) -> tuple[pafs.FileSystem, list[str]]:
     """The files in the table's folder that no snapshot reaches, however old; some may be of writes in progress. And their filesystem."""
+    table = granted.table
     listed = [info.path for info in _list_files(table)]
     fresh, reachable = _reload_reachable(table, (), _milliseconds(datetime.now(UTC)))
     filesystem, _ = folders.filesystem(fresh.iceberg.io, fresh.iceberg.location())

@@ -53,21 +53,21 @@ def plan_scan(granted: Granted, snapshot_id: int, time: TimeRange | None, schema
     # Not `table.scan`: it would read the manifest list once more.
     manifests = delete_files.load_manifests(table, tables.snapshot(table, snapshot_id))
     delete_files.refuse_equality_deletes(table, manifests)
-    return collect_tasks(table, lambda: ManifestGroupPlanner(table.iceberg.metadata, table.iceberg.io, bounds).plan_files(manifests))
+    return collect_tasks(granted, lambda: ManifestGroupPlanner(table.iceberg.metadata, table.iceberg.io, bounds).plan_files(manifests))
 
 
-def collect_tasks(table: Table, plan_files: Callable[[], Iterable[FileScanTask]]) -> list[FileScanTask]:
+def collect_tasks(granted: Granted, plan_files: Callable[[], Iterable[FileScanTask]]) -> list[FileScanTask]:
     """Run scan planning; returns the data files with the delete files of each.
 
     Raises: NotYet for equality deletes and for file formats that cannot be read; NotReady.
     """
-    name = table.name
+    name = granted.name
     try:
         tasks = list(plan_files())
     except ValueError as error:
         if "equality deletes" not in str(error):
             raise
-        raise delete_files.equality_deletes_error(table) from error
+        raise delete_files.equality_deletes_error(granted.table) from error
     except OSError as error:
         raise to_store_error(error, f"reading the metadata of {name}") from error
     for file in (file for task in tasks for file in (task.file, *task.delete_files)):

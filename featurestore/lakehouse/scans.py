@@ -141,7 +141,7 @@ def read_changes(
         if not between:
             return Changes(relation(granted, schema, []))
         append_scan = table.iceberg.incremental_append_scan(from_snapshot_id_exclusive=after, to_snapshot_id_inclusive=until)
-        return Changes(relation(granted, schema, collect_tasks(table, append_scan.plan_files)))
+        return Changes(relation(granted, schema, collect_tasks(granted, append_scan.plan_files)))
     if table.iceberg.snapshot_by_id(after) is None:
         return Changes(None)
     before_files = {_identity(task): task for task in plan_scan(granted, after, None)}
