@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -25,8 +26,11 @@ ENTITIES = 16
 class Audited(Protocol):
     """A store with its audit log, if it has one, and a runtime that names who uses it."""
 
-    _audit_log: AuditLog | None
-    _runtime: Runtime
+    @property
+    def _audit_log(self) -> AuditLog | None: ...
+
+    @property
+    def _runtime(self) -> Runtime: ...
 
 
 _inside: ContextVar[bool] = ContextVar("inside a recorded method", default=False)
@@ -40,23 +44,34 @@ def recorded(verb: Callable[Concatenate[StoreT, P], T]) -> Callable[Concatenate[
 
     @wraps(verb)
     def call(self: StoreT, /, *arguments: P.args, **named: P.kwargs) -> T:
-        log = self._audit_log
-        if log is None or _inside.get():
+        with recording(self, verb.__name__, lambda: _given(signature, self, arguments, named)):
             return verb(self, *arguments, **named)
-        log.check()
-        if log.refusal is not None:
-            raise log.refusal
-        token, error = _inside.set(True), None
-        try:
-            return verb(self, *arguments, **named)
-        except BaseException as failed:
-            error = type(failed).__name__
-            raise
-        finally:
-            _inside.reset(token)
-            _record(log, self._runtime.author or OPERATOR, verb.__name__, _given(signature, self, arguments, named), error)
 
     return call
+
+
+@contextmanager
+def recording(store: Audited, verb: str, given: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """Record what is done in the block, unless that is part of something that is recorded. `given` returns its arguments by name.
+
+    Raises: OutOfResources or NotReady, as `recorded`.
+    """
+    log = store._audit_log
+    if log is None or _inside.get():
+        yield
+        return
+    log.check()
+    if log.refusal is not None:
+        raise log.refusal
+    token, error = _inside.set(True), None
+    try:
+        yield
+    except BaseException as failed:
+        error = type(failed).__name__
+        raise
+    finally:
+        _inside.reset(token)
+        _record(log, store._runtime.author or OPERATOR, verb, given(), error)
 
 
 def _given(signature: inspect.Signature, store: object, arguments: Any, named: Any) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from featurestore import Entity, FeatureStore, Settings, connect
 from featurestore.audit_log.log import OPENED
 from featurestore.errors import Forbidden, OutOfResources
 from featurestore.records import authors
+from tests.access.test_principal_store import LISTS, VERBS, build
 from tests.audit_log.test_server import CANARY
 from tests.server.conftest import serve
 
@@ -46,8 +47,10 @@ def test_a_store_records_what_is_done(audited: FeatureStore) -> None:
             ("training_set", None),
             ("remove_view", "NotFound"),
             ("remove_view", "TypeError"),
+            ("materialize", "Forbidden"),
         ]
-        assert {entry.principal for entry in entries} == {authors.author()}
+        assert {entry.principal for entry in entries[:-1]} == {authors.author()}
+        assert (entries[-1].principal, entries[-1].scope) == ("him", {"names": "customer_orders"})
         assert entries[1].scope == {"privilege": "READ", "on": "VIEW customer_orders", "to": "GROUP analysts"}
         assert entries[3].scope == {"service": "churn", "timestamp": "asked_at", "name": "mine"}
         assert [entry.action for entry in store.audit_log(entity={"customer_id": CANARY})] == ["online_features"]
@@ -56,6 +59,25 @@ def test_a_store_records_what_is_done(audited: FeatureStore) -> None:
         store.maintain()
         assert len(store.catalog.load_table("system.audit").scan().to_arrow()) == count
         assert store.verify_audit_log().verified
+
+
+def test_every_verb_of_a_principal_is_recorded_once(audited: FeatureStore) -> None:
+    with audited as store:
+        build(store)
+        made = len(recorded(store))
+        stranger, refused = store.as_principal("stranger"), []
+        for name, (_, call) in VERBS.items():
+            try:
+                call(stranger)
+            except Forbidden:
+                refused.append(name)
+        entries = recorded(store)[made:]
+        assert [(entry.principal, entry.action) for entry in entries] == [("stranger", name) for name in VERBS]
+        assert [entry.action for entry in entries if entry.error == "Forbidden"] == refused
+        assert [entry.action for entry in entries if entry.error is None] == list(LISTS)
+        store.grant("USE", "CATALOG", "USER stranger")
+        assert stranger.entities()
+        assert [(entry.principal, entry.action, entry.error) for entry in recorded(store)[-1:]] == [("stranger", "entities", None)]
 
 
 def test_nothing_is_done_that_cannot_be_recorded(audited: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from featurestore.models.mlflow_access.time_limits import TRANSFER_SECONDS, limi
 from featurestore.models.promotions.requirement import OWN, Requirement, parse_requirement
 from featurestore.models.registry import model_versions
 from featurestore.models.registry.version_facts import VersionFacts, metrics_of, read_facts
+from featurestore.models.stamps.recorded_changes import recorded_change
 from featurestore.models.stamps.store_access import check_store, runtime_of
 from featurestore.pipelines.lineage.audit_result import AliasChange
 from featurestore.records.alias_changes import AliasRecord, stage_subject
@@ -26,6 +27,7 @@ ARCHIVED = "Archived"
 """MLflow's stage of versions that are not to be used any more."""
 
 
+@recorded_change
 def promote(
     name: str,
     version: int | str,
@@ -72,6 +74,7 @@ def promote(
     return change.result(number, before, used=used, verified=tuple(verified), changed=before != number)
 
 
+@recorded_change
 def demote(
     name: str, alias: str = "champion", *, approver: str, reason: str | None = None, store: FeatureStore | None = None
 ) -> AliasChange:
@@ -85,6 +88,7 @@ def demote(
     return change.result(None, before)
 
 
+@recorded_change
 def rollback(
     name: str, alias: str = "champion", *, approver: str, reason: str | None = None, store: FeatureStore | None = None
 ) -> AliasChange:
@@ -116,6 +120,7 @@ def rollback(
     return change.result(number, before, verified=tuple(verified))
 
 
+@recorded_change
 def archive(
     name: str, version: int | str, *, approver: str, reason: str | None = None, restore: bool = False, store: FeatureStore | None = None
 ) -> AliasChange:

@@ -10,6 +10,7 @@ from featurestore.models.mlflow_access.mlflow_client import check_new_alias, mlf
 from featurestore.models.mlflow_access.time_limits import limit_time
 from featurestore.models.registry.mlflow_registry import MlflowRegistry
 from featurestore.models.stamps import stamp
+from featurestore.models.stamps.recorded_changes import recorded_change
 from featurestore.models.stamps.store_access import check_store, runtime_of
 from featurestore.records import model_events
 from featurestore.records.alias_changes import AliasRecord
@@ -67,6 +68,7 @@ def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | 
         return [model for model in described if model is not None]
 
 
+@recorded_change
 def set_alias(name: str, alias: str, version: int | str | None, *, approver: str | None = None, store: FeatureStore | None = None) -> None:
     """Set an alias of a registered model to a version, or remove it (version None), and record the approver.
 

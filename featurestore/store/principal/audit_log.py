@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from featurestore.store.principal.base import PrincipalVerbs
+from featurestore.store.recorded import recorded
 
 if TYPE_CHECKING:
     from featurestore.audit_log.results import AuditEntry, AuditVerification, ChainHead
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 class PrincipalAuditLog(PrincipalVerbs):
     """Read and verify the audit log."""
 
+    @recorded
     def audit_log(
         self,
         principal: str | None = None,
@@ -27,11 +29,13 @@ class PrincipalAuditLog(PrincipalVerbs):
         self._require_unlimited("audit_log")
         return self._store.audit_log(principal, since, action, entity, limit)
 
+    @recorded
     def audit_log_heads(self) -> list[ChainHead]:
         """An administrator."""
         self._require_unlimited("audit_log_heads")
         return self._store.audit_log_heads()
 
+    @recorded
     def verify_audit_log(self, heads: Iterable[ChainHead | Mapping[str, Any]] = ()) -> AuditVerification:
         """An administrator."""
         self._require_unlimited("verify_audit_log")

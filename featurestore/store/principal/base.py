@@ -13,6 +13,8 @@ from featurestore.errors import NotFound
 if TYPE_CHECKING:
     from featurestore.access.principal import Principal
     from featurestore.access.rights import Rights
+    from featurestore.audit_log.log import AuditLog
+    from featurestore.records.runtime import Runtime
     from featurestore.store.feature_store import FeatureStore
 
 P = ParamSpec("P")
@@ -40,6 +42,14 @@ class PrincipalVerbs:
     def principal(self) -> Principal:
         """Who uses the store."""
         return self._given.principal
+
+    @property
+    def _audit_log(self) -> AuditLog | None:
+        return self._store._audit_log
+
+    @property
+    def _runtime(self) -> Runtime:
+        return self._store._runtime
 
     def require_all(self, requirements: Sequence[Requirement]) -> None:
         """Check several rights. Raises: Forbidden naming the first that is missing."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from featurestore.access.privileges import Kind, Privilege
 from featurestore.records.names import service_name, view_name
 from featurestore.store.principal.base import PrincipalVerbs
+from featurestore.store.recorded import recorded
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.history import TableEvent
@@ -21,31 +22,37 @@ if TYPE_CHECKING:
 class PrincipalListings(PrincipalVerbs):
     """Lists have only what the principal may see."""
 
+    @recorded
     def entities(self) -> list[EntityInfo]:
         """USE on the catalog."""
         self._require_catalog()
         return self._store.entities()
 
+    @recorded
     def sources(self) -> list[SourceInfo]:
         """USE on the catalog."""
         self._require_catalog()
         return self._store.sources()
 
+    @recorded
     def views(self) -> list[ViewInfo]:
         """Those with USE."""
         rights = self._rights
         return [view for view in self._store.views() if rights.sees(Kind.VIEW, view.name)]
 
+    @recorded
     def view(self, name: str) -> ViewDetail:
         """USE on the view."""
         self._rights.require(Privilege.USE, Kind.VIEW, view_name(name))
         return self._call(self._store.view, name)
 
+    @recorded
     def services(self) -> list[ServiceInfo]:
         """Those with USE."""
         rights = self._rights
         return [service for service in self._store.services() if rights.sees(Kind.SERVICE, service.name)]
 
+    @recorded
     def service(self, name: str) -> ServiceDetail:
         """USE on the service. Of views without USE, its definition has only the names."""
         rights = self._rights
@@ -57,26 +64,31 @@ class PrincipalListings(PrincipalVerbs):
         ]
         return replace(found, definition={**found.definition, "features": selections})
 
+    @recorded
     def training_sets(self) -> list[TrainingSetInfo]:
         """Those with USE on their table."""
         rights = self._rights
         return [made for made in self._store.training_sets() if rights.sees(Kind.TABLE, f"{self._training_sets}.{made.name}")]
 
+    @recorded
     def models(self) -> list[ModelInfo]:
         """Those with USE."""
         rights = self._rights
         return [model for model in self._store.models() if rights.sees(Kind.MODEL, model.model)]
 
+    @recorded
     def impact(self, table: str, column: str | None = None) -> Impact:
         """USE on the catalog."""
         self._require_catalog()
         return self._store.impact(table, column)
 
+    @recorded
     def lineage(self, name: str, direction: Direction = "both") -> ColumnLineage:
         """USE on the catalog."""
         self._require_catalog()
         return self._store.lineage(name, direction)
 
+    @recorded
     def history(self, table: str) -> list[TableEvent]:
         """USE on the catalog."""
         self._require_catalog()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from featurestore.access.privileges import Kind, Privilege
 from featurestore.store.principal.base import PrincipalVerbs
+from featurestore.store.recorded import recorded
 from featurestore.values.arguments import check_name
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 class PrincipalModels(PrincipalVerbs):
     """Traffic, audits and replays of models."""
 
+    @recorded
     def traffic(self, name: str) -> Traffic:
         """USE on the model."""
         self._rights.require(Privilege.USE, Kind.MODEL, check_name(name, "name"))
         return self._call(self._store.traffic, name)
 
+    @recorded
     def set_traffic(
         self,
         name: str,
@@ -39,6 +42,7 @@ class PrincipalModels(PrincipalVerbs):
         rights.require(Privilege.APPROVE_MODEL, Kind.MODEL, check_name(name, "name"))
         return self._call(self._store.set_traffic, name, weights, shadow, approver=rights.check_author(approver, "approver"), reason=reason)
 
+    @recorded
     def compare_traffic(
         self,
         name: str,
@@ -51,11 +55,13 @@ class PrincipalModels(PrincipalVerbs):
         self._require_unlimited("compare_traffic")
         return self._store.compare_traffic(name, since, labels, label, timestamp)
 
+    @recorded
     def audit(self, uri: str, deep: bool = False) -> Audit:
         """An administrator."""
         self._require_unlimited("audit")
         return self._store.audit(uri, deep)
 
+    @recorded
     def replay(self, request_id: str, row: int | None = None, model: str | None = None, at: datetime | str | None = None) -> Replay:
         """An administrator."""
         self._require_unlimited("replay")

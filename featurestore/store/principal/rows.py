@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.records.names import service_name, view_names
 from featurestore.store.principal.base import PrincipalVerbs, Requirement
+from featurestore.store.recorded import recorded
 from featurestore.values.arguments import check_name
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 class PrincipalRows(PrincipalVerbs):
     """Look up, write, compute and publish rows."""
 
+    @recorded
     def online_features(
         self, service: str, entities: Sequence[Mapping[str, Any]], request: Sequence[Mapping[str, Any]] | None = None
     ) -> OnlineFeatures:
@@ -32,11 +34,13 @@ class PrincipalRows(PrincipalVerbs):
         self._rights.require(Privilege.READ_ONLINE, Kind.SERVICE, name)
         return self._call(self._store.online_features, name, entities, request)
 
+    @recorded
     def write_table(self, name: str, frame: Any, mode: WriteMode = "merge", run_id: str | None = None) -> TableWrite:
         """WRITE on the view."""
         self._rights.require(Privilege.WRITE, Kind.VIEW, check_name(name, "name"))
         return self._call(self._store.write_table, name, frame, mode, run_id)
 
+    @recorded
     def materialize(
         self,
         names: str | Sequence[str] | None = None,
@@ -58,11 +62,13 @@ class PrincipalRows(PrincipalVerbs):
             return None
         return [(privilege, Securable(Kind.VIEW, name)) for name in names for privilege in (Privilege.WRITE, Privilege.READ)]
 
+    @recorded
     def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
         """An administrator."""
         self._require_unlimited("publish")
         return self._store.publish(names, full)
 
+    @recorded
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:
         """An administrator: differences show rows."""
         self._require_unlimited("verify_online")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.records.names import service_name
 from featurestore.store.principal.base import PrincipalVerbs, Requirement
+from featurestore.store.recorded import recorded
 from featurestore.values.arguments import check_name, check_text
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 class PrincipalTrainingSets(PrincipalVerbs):
     """Build, read, compare and remove training sets; join without storing."""
 
+    @recorded
     def training_set(
         self,
         service: str,
@@ -106,22 +108,26 @@ class PrincipalTrainingSets(PrincipalVerbs):
             return None
         return [(Privilege.READ, Securable(Kind.TABLE, f"{self._training_sets}.{name}")) for name in names]
 
+    @recorded
     def get_training_set(self, id: str) -> TrainingSet:
         """READ on its table."""
         self.require_training_set(id)
         return self._call(self._store.get_training_set, id)
 
+    @recorded
     def rebuild(self, id_or_model_uri: str) -> TrainingSet:
         """READ on its table."""
         self.require_training_set(id_or_model_uri)
         return self._call(self._store.rebuild, id_or_model_uri)
 
+    @recorded
     def compare(self, a: str, b: str) -> Comparison:
         """READ on both tables."""
         self.require_training_set(a)
         self.require_training_set(b)
         return self._call(self._store.compare, a, b)
 
+    @recorded
     def create_training_set(
         self,
         frame: Any,
@@ -141,6 +147,7 @@ class PrincipalTrainingSets(PrincipalVerbs):
         more: dict[str, Any] = {"name": name, "known": known, "split": split, "by": by, "progress": progress}
         return self._store.create_training_set(frame, feature_lookups, label, exclude_columns, timestamp, **more)
 
+    @recorded
     def point_in_time(
         self,
         service: str,
@@ -158,6 +165,7 @@ class PrincipalTrainingSets(PrincipalVerbs):
         join = self._store.point_in_time
         return self._call(join, service_name(service), spine, timestamp, known, snapshots, start, end, every, format)
 
+    @recorded
     def remove_training_set(self, id: str, dry_run: bool = False) -> TrainingSetRemoval:
         """An administrator."""
         self._require_unlimited("remove_training_set")

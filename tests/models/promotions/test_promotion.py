@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from featurestore import models
+from featurestore import FeatureStore, models
+from featurestore.audit_log.log import OPENED
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError, NotFound, RequestError
 from featurestore.models.promotions import promotion
 from featurestore.models.promotions.requirement import OWN, parse_requirement
 from featurestore.models.stamps.store_access import runtime_of
 from featurestore.pipelines.lineage.audit_result import AliasChange
-from featurestore.records import model_events
+from featurestore.records import authors, model_events
 from tests.models.vendor import VENDOR_WARNINGS, mlflow
 from tests.models.worlds import World
 
@@ -285,3 +286,26 @@ def test_a_version_that_has_the_alias_is_checked_all_the_same(world: World) -> N
     mlflow.MlflowClient().set_model_version_tag("again", "1", "featurestore.training_set", "another")
     with pytest.raises(Conflict, match=r"which it has already: .*tag"):
         promote(world, "again", 1)
+
+
+def test_changes_by_a_store_here_are_in_its_audit_log(world: World) -> None:
+    register(world, "logged", 0.7)
+    with FeatureStore(settings=world.store.settings.model_copy(update={"audit_log": "on"})) as store:
+        models.promote("logged", 1, approver="ann", store=store)
+        models.set_alias("logged", "second", 1, approver="ann", store=store)
+        with pytest.raises(NotFound):
+            models.demote("logged", "third", approver="ann", store=store)
+        with pytest.raises(Conflict):
+            models.rollback("logged", approver="ann", store=store)
+        with pytest.raises(Conflict):
+            models.archive("logged", 1, approver="ann", store=store)
+        entries = [entry for entry in reversed(store.audit_log()) if entry.action != OPENED]
+    assert [(entry.action, entry.error) for entry in entries] == [
+        ("promote", None),
+        ("set_alias", None),
+        ("demote", "NotFound"),
+        ("rollback", "Conflict"),
+        ("archive", "Conflict"),
+    ]
+    assert entries[0].scope == {"name": "logged", "version": 1, "approver": "ann"}
+    assert {entry.principal for entry in entries} == {authors.author()}
