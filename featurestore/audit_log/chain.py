@@ -41,6 +41,21 @@ class Chain:
                 self._file.append(line)
             self._number, self._hash = number, digest
 
+    @property
+    def number(self) -> int:
+        """The number of the last entry."""
+        return self._number
+
+    @property
+    def hash(self) -> str:
+        """The hash of the last entry."""
+        return self._hash
+
+    def is_intact(self) -> bool:
+        """Whether the file that is written is as this process has left it. Raises: OSError."""
+        with self._lock:
+            return self._file.is_intact()
+
     def sync(self) -> None:
         """Wait until all that was appended is on the disk. Not from two threads at the same time. Raises: OSError."""
         with self._lock:

@@ -9,9 +9,10 @@ from pathlib import Path
 from featurestore import private
 from featurestore.audit_log.entry import NOTHING, Line, open_line
 from featurestore.audit_log.folder import FLUSH_LOCK, Segment, audit_path, list_segments, read_lines
+from featurestore.audit_log.retired_heads import ANY, heads_to_retire, last_row, record_retired, remove_retired
 from featurestore.audit_log.table import Head, head_note, heads_in, open_table, rows_of
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import commits, maintenance, writes
+from featurestore.lakehouse import commits, granted, maintenance, writes
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 from featurestore.records.runtime import Runtime
@@ -56,6 +57,7 @@ class Flusher:
             rows = self._append(table)
             total += rows
         self._remove_files(heads_in(table.properties))
+        self._retire_heads(table)
         if len(table.snapshot_ids) > SNAPSHOTS:
             try:
                 maintenance.expire_snapshots(table, times.moment(times.now()) - SNAPSHOT_AGE, action=ACTION)
@@ -69,7 +71,10 @@ class Flusher:
         waiting: list[Line] = []
         for chain, segments in list_segments(self._folder).items():
             if len(waiting) < ROWS:
-                waiting += self._waiting(chain, segments, heads.get(chain), ROWS - len(waiting))
+                head = heads.get(chain)
+                if head is None and ANY in table.properties:
+                    head = last_row(granted.system(table, self._runtime.settings), chain)
+                waiting += self._waiting(chain, segments, head, ROWS - len(waiting))
         if not waiting:
             return 0
         notes: dict[str, str] = {}
@@ -87,6 +92,22 @@ class Flusher:
                 raise conflict
 
         return commits.retry(table.name, attempt, undone="the entries wait in their files", recover=recover)
+
+    def _retire_heads(self, table: Table) -> None:
+        """Keep the heads in the properties few: those of chains that nobody has continued for long go into an entry."""
+        retired = heads_to_retire(table.properties, list_segments(self._folder))
+        if not retired:
+            return
+        chain, number = record_retired(self._runtime.settings, retired)
+        while self._append(table):
+            pass
+        recorded = heads_in(table.properties).get(chain)
+        if recorded is None or recorded.number < number:
+            return
+        try:
+            remove_retired(table, retired)
+        except CommitConflict as error:
+            logger.info("heads of old chains stay in the properties of %s: %s", table.name, error)
 
     def _waiting(self, chain: str, segments: Sequence[Segment], head: Head | None, limit: int) -> list[Line]:
         """The entries of a chain after its head in the table; none if they do not follow from it."""

@@ -11,6 +11,7 @@ from typing import Any
 from featurestore.audit_log.chain import Chain, open_chain
 from featurestore.audit_log.entry import Done, encode
 from featurestore.audit_log.folder import audit_path, folder_bytes, load_secret, read_heads
+from featurestore.audit_log.segment_file import SegmentCutShort
 from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
 from featurestore.masking import logger_of
 from featurestore.settings import Settings
@@ -24,6 +25,10 @@ LINKED_CHAINS = 50
 """Chains whose heads an opened chain records."""
 OPENED = "audit log opened"
 """The action of the entry that says that a process continues a chain, with the heads of others in its scope."""
+RETIRED = "audit log heads retired"
+"""The action of the entry with the heads of chains that are no longer in the table's properties."""
+LINKS = (OPENED, RETIRED)
+"""The actions of entries with heads of other chains."""
 HEADS = "heads"
 DIGEST_BYTES = 16
 """Bytes of a keyed hash."""
@@ -39,7 +44,8 @@ class AuditLog:
         self._limit = settings.audit_log_bytes()
         self._lock = threading.Lock()
         self._chain: Chain | None = None
-        self._secret: bytes | None = None
+        self._left: list[Chain] = []
+        self._keyed: hashlib.blake2b | None = None
         self.refusal: FeatureStoreError | None = None
         """Why nothing can be recorded at the moment; None if it can. Who asks it before something is done prevents that it is done."""
 
@@ -50,10 +56,22 @@ class AuditLog:
     def record_encoded(self, members: bytes) -> None:
         """As `record`, for an entry that is encoded already."""
         try:
-            (self._chain or self._open()).append(members)
+            chain = self._chain or self._open()
+            try:
+                chain.append(members)
+            except SegmentCutShort as error:
+                self._leave(chain, error)
+                self._open().append(members)
         except OSError as error:
             self.refusal = _unwritable(error)
             raise self.refusal from error
+
+    def record_heads(self, action: str, heads: Mapping[str, tuple[int, str]]) -> tuple[str, int]:
+        """Record the heads of other chains; the chain and the number of the entry. Raises: as `record`."""
+        self.record(f"process {os.getpid()}", action, scope=_scope_of(heads))
+        with self._lock:
+            chain = self._chain
+        return ("", 0) if chain is None else (chain.id, chain.number)
 
     def sync(self) -> None:
         """Wait until what this process recorded is on the disk. Raises: as `record`."""
@@ -69,6 +87,8 @@ class AuditLog:
         try:
             if self._chain is None:
                 self._open()
+            elif not self._chain.is_intact():
+                self._leave(self._chain, SegmentCutShort(f"the file of chain {self._chain.id} was removed or cut short"))
             free, waiting = shutil.disk_usage(self._folder).free, folder_bytes(self._folder)
         except OSError as error:
             self.refusal = _unwritable(error)
@@ -86,13 +106,16 @@ class AuditLog:
 
     def digest(self, content: bytes) -> str:
         """A keyed hash: whoever does not have the secret of the home folder cannot try which keys it stands for."""
-        secret = self._secret
-        if secret is None:
+        keyed = self._keyed
+        if keyed is None:
             try:
-                secret = self._secret = load_secret(self._folder)
+                keyed = self._keyed = new_keyed_hash(load_secret(self._folder))
             except OSError as error:
                 raise _unwritable(error) from error
-        return keyed_hash(secret, content)
+        # A copy has hashed the key already.
+        hashed = keyed.copy()
+        hashed.update(content)
+        return hashed.hexdigest()
 
     def digest_of_entity(self, keys: Mapping[str, Any]) -> str:
         """The keyed hash of an entity; 42 and "42" are the same key."""
@@ -101,24 +124,47 @@ class AuditLog:
     def close(self) -> None:
         """Let another process continue the chain."""
         with self._lock:
-            if self._chain is not None:
-                self._chain.close()
-                self._chain = None
+            for chain in (*self._left, self._chain):
+                if chain is not None:
+                    chain.close()
+            self._chain, self._left = None, []
 
     def _open(self) -> Chain:
         with self._lock:
             if self._chain is None:
                 chain = open_chain(self._folder)
                 others = sorted(read_heads(self._folder).items(), key=lambda item: -item[1].entry.time)[:LINKED_CHAINS]
-                heads = {id: [line.entry.number, line.hash] for id, line in others if id != chain.id}
-                chain.append(encode(Done(f"process {os.getpid()}", OPENED, scope={HEADS: heads})))
+                heads = {id: (line.entry.number, line.hash) for id, line in others if id != chain.id}
+                # Of chains that this process wrote, it knows the last entries, also if they are not in their files any more.
+                heads |= {left.id: (left.number, left.hash) for left in self._left}
+                chain.append(encode(Done(f"process {os.getpid()}", OPENED, scope=_scope_of(heads))))
                 self._chain = chain
             return self._chain
+
+    def _leave(self, chain: Chain, error: SegmentCutShort) -> None:
+        """Begin another chain, whose first entry has the last one of this chain: what is missing of it is found."""
+        with self._lock:
+            if chain is not self._chain:
+                return
+            logger.error("the audit log was tampered with, and goes on in another chain: %s", error)
+            self._left.append(chain)
+            self._chain = None
+
+
+def _scope_of(heads: Mapping[str, tuple[int, str]]) -> Mapping[str, Any]:
+    return {HEADS: {chain: list(head) for chain, head in heads.items()}}
 
 
 def keyed_hash(secret: bytes, content: bytes) -> str:
     """The keyed BLAKE2b of some bytes as hexadecimal digits: a message authentication code as HMAC is, in half of the time."""
-    return hashlib.blake2b(content, key=secret, digest_size=DIGEST_BYTES).hexdigest()
+    hashed = new_keyed_hash(secret)
+    hashed.update(content)
+    return hashed.hexdigest()
+
+
+def new_keyed_hash(secret: bytes) -> hashlib.blake2b:
+    """The hash of `keyed_hash` before any content."""
+    return hashlib.blake2b(key=secret, digest_size=DIGEST_BYTES)
 
 
 def entity_text(keys: Mapping[str, Any]) -> bytes:

@@ -64,6 +64,11 @@ def heads_in(properties: Mapping[str, str]) -> dict[str, Head]:
     return {chain: Head(int(note["number"]), str(note["hash"])) for chain, note in notes.items()}
 
 
+def times_of_heads(properties: Mapping[str, str]) -> dict[str, int]:
+    """When the last entry of each of these chains was written, in microseconds since the epoch."""
+    return {name.removeprefix(HEAD): int(json.loads(text)["at"]) for name, text in properties.items() if name.startswith(HEAD)}
+
+
 def head_note(line: Line) -> dict[str, str]:
     """The property with an entry as the head of its chain."""
     return {HEAD + line.entry.chain: json.dumps({"number": line.entry.number, "hash": line.hash, "at": line.entry.time})}

@@ -5,8 +5,9 @@ from typing import Any
 
 from featurestore.audit_log.entry import NOTHING, Line, open_line
 from featurestore.audit_log.folder import audit_path, list_segments, read_lines
-from featurestore.audit_log.log import HEADS, OPENED
+from featurestore.audit_log.log import HEADS, LINKS
 from featurestore.audit_log.results import AuditProblem, AuditVerification, ChainHead
+from featurestore.audit_log.retired_heads import ANY, last_row
 from featurestore.audit_log.runs import Runs, describe_missing
 from featurestore.audit_log.table import Head, find_table, heads_in, same_row
 from featurestore.errors import RequestError, brief
@@ -51,6 +52,9 @@ def verify_audit_log(runtime: Runtime, heads: Iterable[ChainHead] = ()) -> Audit
     for line in opened:
         files.add(line)
     stored.check({})
+    if table is not None and ANY in table.properties:
+        log = granted.system(table, runtime.settings)
+        anchors |= {chain: last for chain in files.chains if chain not in anchors and (last := last_row(log, chain)) is not None}
     files.check({chain: _start(chain, opened, anchors.get(chain)) for chain in files.chains})
     problems = [*stored.problems, *files.problems, *_missing(known, flushed, stored, files)]
     unique = {(problem.chain, problem.number, problem.what): problem for problem in problems}
@@ -105,16 +109,17 @@ def _read_table(runs: Runs, log: Granted) -> None:
 
 def _note_links(known: _Known, log: Granted) -> None:
     """Note the heads that chains recorded of one another when they were opened."""
-    for text in scans.read_equal(log, "action", OPENED, columns=("line",)).column("line").to_pylist():
-        try:
-            _note_link(known, open_line(str(text).encode()))
-        except ValueError:
-            # Reported when the table is read.
-            continue
+    for action in LINKS:
+        for text in scans.read_equal(log, "action", action, columns=("line",)).column("line").to_pylist():
+            try:
+                _note_link(known, open_line(str(text).encode()))
+            except ValueError:
+                # Reported when the table is read.
+                continue
 
 
 def _note_link(known: _Known, line: Line) -> None:
-    if line.entry.action == OPENED:
+    if line.entry.action in LINKS:
         links: Mapping[str, Any] = (line.entry.scope or {}).get(HEADS, {})
         for chain, (number, hash) in links.items():
             _note(known, chain, Head(number, hash))

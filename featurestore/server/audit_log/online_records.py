@@ -5,7 +5,7 @@ from starlette.types import Scope
 
 from featurestore.access.principal import Principal
 from featurestore.audit_log.entry import Done, encode
-from featurestore.audit_log.log import AuditLog
+from featurestore.audit_log.log import AuditLog, entity_text
 from featurestore.errors import FeatureStoreError
 from featurestore.server.access.access import find_principal
 from featurestore.server.audit_log.request_facts import REQUEST_ID, objects_of
@@ -33,13 +33,13 @@ class OnlineRecords:
             if name == REQUEST_ID:
                 return False
         encoded = self._encoded.get((principal.name, principal.key, service)) or self._encode(principal, service)
-        entities = orjson.loads(content)["entities"] if len(content) <= PARSED_BYTES else []
-        if len(entities) == 1:
-            field = b',"entities":["%b"]' % self._log.digest_of_entity(entities[0]).encode()
+        log = self._log
+        if len(content) <= PARSED_BYTES and len(entities := orjson.loads(content)["entities"]) == 1:
+            members = b'%b,"entities":["%b"]' % (encoded, log.digest(entity_text(entities[0])).encode())
         else:
-            field = b',"body":"%b"' % self._log.digest(content).encode()
+            members = b'%b,"body":"%b"' % (encoded, log.digest(content).encode())
         try:
-            self._log.record_encoded(encoded + field)
+            log.record_encoded(members)
         except FeatureStoreError:
             # The ordinary route refuses it, since nothing can be recorded now.
             return False
