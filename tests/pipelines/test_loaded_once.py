@@ -20,6 +20,8 @@ PARSING = [made for made in vars(expressions).values() if hasattr(made, "cache_c
 REGISTRY, ORDERS, PROFILES = "registry.definitions", "shop.orders", "shop.profiles"
 EDITIONS = "registry.editions"
 """Looked for, since what is published alone is recorded only if it was once published with others."""
+POLICIES = "registry.policies"
+"""Looked for, since those in force on a view must be sound with its next version."""
 OF_ORDERS, OF_PROFILES = "features.customer_orders_v1", "features.customer_profile_v1"
 NEW = [OF_ORDERS, OF_PROFILES]
 
@@ -74,14 +76,14 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
 def test_a_plan_loads_each_table_and_parses_each_text_once(store: FeatureStore, fetched: Fetched) -> None:
     fetched.forget()
     plan = store.plan(shop.DEFINITIONS)
-    assert fetched.loads == {REGISTRY: 1, ORDERS: 1, PROFILES: 1}
+    assert fetched.loads == {REGISTRY: 1, POLICIES: 1, ORDERS: 1, PROFILES: 1}
     assert set(fetched.parses.values()) == {1}
     assert len(fetched.parses) > len(shop.customer_profile.features), "each feature has a text"
     store.apply(plan)
     fetched.forget()
     again = store.plan(shop.DEFINITIONS)
     assert not again.changed
-    assert fetched.loads == dict.fromkeys([REGISTRY, ORDERS, PROFILES, OF_ORDERS, OF_PROFILES], 1)
+    assert fetched.loads == dict.fromkeys([REGISTRY, POLICIES, ORDERS, PROFILES, OF_ORDERS, OF_PROFILES], 1)
 
 
 def test_a_plan_is_applied_as_it_is(store: FeatureStore, fetched: Fetched) -> None:

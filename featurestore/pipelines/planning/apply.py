@@ -59,8 +59,10 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
     tables are dropped, unless the outcome of the commit is unknown.
     """
     changed = [step.result for step in plan.steps if step.action != "unchanged" and step.kind not in (grants.KIND, policies.KIND)]
-    definitions.refuse_stale(runtime, plan.base)
-    policies.apply_policy_steps(runtime, plan.steps)
+    if any(step.kind == policies.KIND and step.action != "unchanged" for step in plan.steps):
+        # They are recorded before the commit of the definitions, which looks at this by itself.
+        definitions.refuse_stale(runtime, plan.base)
+        policies.apply_policy_steps(runtime, plan.steps)
     if not changed:
         grants.apply_grants(runtime, plan.steps)
         return plan
