@@ -13,7 +13,7 @@ from tests import shop
 from tests.server.conftest import Served
 from tests.server.test_errors import error_of
 
-METHODS = {"get", "post", "put", "delete"}
+METHODS = {"get", "head", "post", "put", "delete"}
 
 
 def value(metrics: str, name: str, **labels: str) -> float:
@@ -98,7 +98,8 @@ def test_the_openapi_description_is_complete(served: Served) -> None:
     assert len(set(names)) == len(names)
     for path, _, one in operations:
         assert one["description"].endswith((".", "...")), path
-        assert one["responses"]["default"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}
+        error = "IcebergErrorAnswer" if path.startswith("/iceberg/") else "ErrorAnswer"
+        assert one["responses"]["default"]["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{error}"}
     assert not list(dangling(document, document))
     online = document["paths"]["/v1/services/{service}/online"]["post"]
     assert "entities" in online["requestBody"]["content"]["application/json"]["schema"]["properties"]

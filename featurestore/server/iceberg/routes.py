@@ -68,18 +68,20 @@ class IcebergCatalog:
         read: dict[str, Any] = {"needs": Needs.VERB, "responses": ANSWERS, "response_model_exclude_none": True}
         rest: dict[str, Any] = {"needs": Needs.CREDENTIALS, "include_in_schema": False, "kind": RefusingRoute}
         return [
-            get(f"{ROOT}/config", self.configure, TAG, **{**read, "needs": Needs.CREDENTIALS}, response_model=bodies.CatalogConfig),
+            get(
+                f"{ROOT}/config", self.get_catalog_config, TAG, **{**read, "needs": Needs.CREDENTIALS}, response_model=bodies.CatalogConfig
+            ),
             get(NAMESPACES, self.list_namespaces, TAG, **read, response_model=bodies.NamespaceList),
-            get(NAMESPACE, self.load_namespace, TAG, **read, response_model=bodies.Namespace),
-            head(NAMESPACE, self.has_namespace, TAG, **read, status_code=204),
+            get(NAMESPACE, self.get_namespace, TAG, **read, response_model=bodies.Namespace),
+            head(NAMESPACE, self.head_namespace, TAG, **read, status_code=204),
             get(TABLES, self.list_iceberg_tables, TAG, **read, response_model=bodies.TableList),
-            get(TABLE, self.load_iceberg_table, TAG, **read, response_model=bodies.LoadedTable),
-            head(TABLE, self.has_table, TAG, **read, status_code=204),
-            get(REST, self.refuse_path, TAG, **rest),
+            get(TABLE, self.get_iceberg_table, TAG, **read, response_model=bodies.LoadedTable),
+            head(TABLE, self.head_iceberg_table, TAG, **read, status_code=204),
+            get(REST, self.get_unknown, TAG, **rest),
             *(change(REST, self.refuse_change, TAG, **rest) for change in (post, put, delete)),
         ]
 
-    async def configure(self, warehouse: Annotated[str | None, Query(max_length=1000)] = None) -> dict[str, Any]:
+    async def get_catalog_config(self, warehouse: Annotated[str | None, Query(max_length=1000)] = None) -> dict[str, Any]:
         """What a client asks for first: under which path the catalog is, and what it does. 400 names the right warehouse."""
         if warehouse not in (None, "", CATALOG_NAME):
             raise RequestError(
@@ -98,11 +100,11 @@ class IcebergCatalog:
         shown, following = cut_page(names, page_token, page_size)
         return {"namespaces": [name.split(".") for name in shown], "next-page-token": following}
 
-    async def load_namespace(self, request: Request, namespace: str) -> dict[str, Any]:
+    async def get_namespace(self, request: Request, namespace: str) -> dict[str, Any]:
         """A namespace and its properties."""
         return await self._run(request, partial(self._load_namespace, _name(namespace)))
 
-    async def has_namespace(self, request: Request, namespace: str) -> Response:
+    async def head_namespace(self, request: Request, namespace: str) -> Response:
         """Whether there is such a namespace."""
         await self._run(request, lambda readable: readable.require_namespace(_name(namespace)))
         return Response(status_code=204)
@@ -116,17 +118,17 @@ class IcebergCatalog:
         parts = _name(namespace).split(".")
         return {"identifiers": [{"namespace": parts, "name": name} for name in shown], "next-page-token": following}
 
-    async def load_iceberg_table(self, request: Request, namespace: str, table: str, snapshots: Literal["all", "refs"] = "all") -> Response:
+    async def get_iceberg_table(self, request: Request, namespace: str, table: str, snapshots: Literal["all", "refs"] = "all") -> Response:
         """The metadata of a table; `refs` leaves out snapshots without a branch or tag. 304 if they are those of `If-None-Match`."""
         known = request.headers.get("if-none-match", "")
         return await self._run(request, partial(self._load_table, _name(namespace), table, snapshots, known))
 
-    async def has_table(self, request: Request, namespace: str, table: str) -> Response:
+    async def head_iceberg_table(self, request: Request, namespace: str, table: str) -> Response:
         """Whether there is such a table."""
         await self._run(request, lambda readable: readable.find(_name(namespace), table))
         return Response(status_code=204)
 
-    async def refuse_path(self, path: str) -> Response:
+    async def get_unknown(self, path: str) -> Response:
         """Say where the catalog is."""
         return response(
             404, document("NotFound", f"there is no such path in the catalog, which is at {NAMESPACES}; clients find it by {ROOT}/config")
