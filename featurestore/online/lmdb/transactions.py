@@ -1,6 +1,7 @@
 """Transactions of an LMDB store: how its entries are laid out, and what publishes, drops, reads and counts them."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice, takewhile
 from typing import cast
 from uuid import uuid4
@@ -65,6 +66,13 @@ def _write(txn: lmdb.Transaction, buffer: PublishBuffer, prefix: bytes, fresh: b
 
     `fresh`: all rows are newer than any stored row, so rows with ascending keys are written without reading the stored ones.
     """
+    if fresh and _is_last(txn, prefix):
+        with _own_entries_taken_out(txn):
+            return _put(txn, buffer, prefix, fresh=True, append=True)
+    return _put(txn, buffer, prefix, fresh=fresh, append=False)
+
+
+def _put(txn: lmdb.Transaction, buffer: PublishBuffer, prefix: bytes, *, fresh: bool, append: bool) -> int:
     cursor = txn.cursor()
     written = 0
     last = b""
@@ -75,12 +83,30 @@ def _write(txn: lmdb.Transaction, buffer: PublishBuffer, prefix: bytes, fresh: b
         if fresh and keys[0] > last:
             last = keys[-1]
         else:
-            fresh = False
+            fresh = append = False
             stored = cast(dict[bytes, bytes], dict(cursor.getmulti(keys)))
             items = [(key, row) for key, row in items if replaces(row, stored.get(key))]
-        consumed, _ = cursor.putmulti(items)
+        consumed, _ = cursor.putmulti(items, append=append)
         written += consumed
     return written
+
+
+def _is_last(txn: lmdb.Transaction, prefix: bytes) -> bool:
+    """Whether a table has no rows, and no other table has any after where they belong."""
+    with txn.cursor() as cursor:
+        return not cursor.set_range(prefix) or bytes(cursor.key()).startswith(_NOT_ROWS)
+
+
+@contextmanager
+def _own_entries_taken_out(txn: lmdb.Transaction) -> Iterator[None]:
+    """Without the entries that are not rows, which sort after all rows: LMDB fills pages only where a key is put after all others, and
+    otherwise leaves each half empty. Loading a table takes two thirds of the time so, and of the space.
+    """
+    own = list(_entries_of_store(txn))
+    for key, _ in own:
+        txn.delete(key)
+    yield
+    txn.cursor().putmulti(own, append=True)
 
 
 def drop_table(txn: lmdb.Transaction, *, name: bytes) -> None:

@@ -123,6 +123,22 @@ def test_room_of_replaced_rows_is_used_again(tmp_path: Path) -> None:
     assert sizes[-1] <= sizes[4]
 
 
+def test_pages_of_new_tables_are_full(tmp_path: Path) -> None:
+    store = open_online(f"lmdb://{tmp_path}")
+    tables, sizes = ("first", "second", "third"), []
+    for number, name in enumerate(tables, 1):
+        publish_round(store, name, number, 20_000)
+        sizes.append(store.size(tables).bytes or 0)
+        shown = store.read([(table, [(0,), (19_999,)]) for table in tables[:number]])
+        assert [numbers_in(read) for read in shown] == [{of} for of in range(1, number + 1)]
+    assert store.size(tables).rows == dict.fromkeys(tables, 20_000)
+    assert store.identity()
+    assert not store.incomplete(tables)
+    # A row has 18 bytes and its key 8; LMDB adds 10.
+    assert sizes[-1] - sizes[-2] < 1.1 * 20_000 * (18 + 8 + 10)
+    store.close()
+
+
 def test_a_path_that_is_a_file_is_not_ready(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("")
