@@ -105,6 +105,19 @@ def grants_of(log: Granted) -> dict[Grant, GrantRecord]:
     return _in_force(_rows(log))
 
 
+def _row(event: str, grant: Grant, by: str | None, at: datetime) -> dict[str, Any]:
+    return {
+        "event": event,
+        "privilege": str(grant.privilege),
+        "on_kind": str(grant.on.kind),
+        "on_name": grant.on.name,
+        "to_kind": str(grant.to.kind),
+        "to_name": grant.to.name,
+        "by": by,
+        "at": at,
+    }
+
+
 def _rows(log: Granted) -> Sequence[Mapping[str, Any]]:
     rows: Sequence[Mapping[str, Any]] = scans.read_snapshot(log, log.table.snapshot_id).read_all().to_pylist()
     void = void_until(log.table)
@@ -136,17 +149,12 @@ def _change(
             return existing
         # After the last event, also if a clock was ahead: their order is that of their times.
         at = max(record.at, rows[-1]["at"] + timedelta(microseconds=1)) if rows else valid_time(table, record.at)
-        row = {
-            "event": event,
-            "privilege": str(grant.privilege),
-            "on_kind": str(grant.on.kind),
-            "on_name": grant.on.name,
-            "to_kind": str(grant.to.kind),
-            "to_name": grant.to.name,
-            "by": record.by,
-            "at": at,
-        }
-        writes.append(table, pa.Table.from_pylist([row], SCHEMA).to_reader(), summary={writes.OPERATION: "grant"})
+        changed = [_row(event, grant, record.by, at)]
+        if event == GRANTED and grant.privilege is Privilege.OWN:
+            # The owner before is none any more.
+            owners = [other for other in _in_force(rows) if other.privilege is Privilege.OWN and other.on == grant.on]
+            changed += [_row(REVOKED, other, record.by, at) for other in owners]
+        writes.append(table, pa.Table.from_pylist(changed, SCHEMA).to_reader(), summary={writes.OPERATION: "grant"})
         return replace(record, at=at)
 
     def recover(conflict: CommitConflict) -> None:

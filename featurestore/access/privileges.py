@@ -27,6 +27,8 @@ class Privilege(StrEnum):
     """Write rows."""
     MANAGE = "MANAGE"
     """All of these, and grant what one has oneself."""
+    OWN = "OWN"
+    """As MANAGE, and hand it over: an object has one owner, whoever created it or was granted this last."""
     APPROVE_MODEL = "APPROVE_MODEL"
     """Decide which version of a model has which alias, and how its traffic is split."""
     SHARE = "SHARE"
@@ -57,6 +59,7 @@ _CONTAINED: Mapping[Privilege, frozenset[Privilege]] = {
     Privilege.READ_ONLINE: frozenset({Privilege.USE}),
     Privilege.WRITE: frozenset({Privilege.USE}),
     Privilege.MANAGE: frozenset({Privilege.USE, Privilege.READ, Privilege.READ_ONLINE, Privilege.WRITE}),
+    Privilege.OWN: frozenset({Privilege.MANAGE, Privilege.USE, Privilege.READ, Privilege.READ_ONLINE, Privilege.WRITE}),
     Privilege.APPROVE_MODEL: frozenset({Privilege.USE}),
     Privilege.SHARE: frozenset({Privilege.USE}),
 }

@@ -75,6 +75,11 @@ class Runtime:
         return runtime
 
     @property
+    def principal(self) -> str | None:
+        """The principal of `for_author`; None for the operator."""
+        return self._author or None
+
+    @property
     def author(self) -> str:
         """Who is recorded for changes: the principal of `for_author`, else the user of this process; empty if it has none."""
         return self._author or authors.author()

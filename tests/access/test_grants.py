@@ -77,7 +77,7 @@ def test_what_holds_for_what() -> None:
     ]
     assert [str(place) for place in parents(Securable(Kind.VIEW, "v"), "cat")] == ["VIEW v", "CATALOG cat"]
     assert GIVEN_BY[Privilege.USE] == set(Privilege)
-    assert GIVEN_BY[Privilege.READ_ONLINE] == {Privilege.READ_ONLINE, Privilege.READ, Privilege.MANAGE}
+    assert GIVEN_BY[Privilege.READ_ONLINE] == {Privilege.READ_ONLINE, Privilege.READ, Privilege.MANAGE, Privilege.OWN}
     for alone in (Privilege.APPROVE_MODEL, Privilege.SHARE):
         assert GIVEN_BY[alone] == {alone}
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from featurestore.access.owners import forget_owner
+from featurestore.access.privileges import Kind
 from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
@@ -85,6 +87,7 @@ def remove_service(runtime: Runtime, service: str, dry_run: bool = False) -> Rem
     if not dry_run:
         _write(runtime, [_mark_removed(row, {}) for row in rows], known.snapshot_id)
         runtime.online.touch()
+        forget_owner(runtime, Kind.SERVICE, service)
     return Removal("service", service, tuple(row.version for row in rows), (), 0, 0)
 
 
@@ -102,6 +105,8 @@ def _remove(
             _write(runtime, [*marked, *(_mark_removed(row, {}) for row in obsolete)], known.snapshot_id)
         _refuse_pinned(runtime, view, rows, obsolete)
         contents = [_drop(runtime, row) for row in rows]
+        if not definitions.read_registry(runtime).rows.get(("view", view)):
+            forget_owner(runtime, Kind.VIEW, view)
     services = tuple(f"{row.name} v{row.version}" for row in obsolete)
     versions = tuple(row.version for row in rows)
     return Removal("view", view, versions, services, sum(table.files for table in contents), sum(table.bytes for table in contents))

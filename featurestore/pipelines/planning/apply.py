@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from featurestore.access.owners import record_owner
+from featurestore.access.privileges import Kind, Securable
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError
 from featurestore.files.git_commit import commits_of
 from featurestore.lakehouse import commits, dropping, tables
@@ -84,6 +86,8 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
         if row.kind == "view" and runtime.features_table(row.table) not in created:
             _describe_table(runtime, row)
     runtime.online.touch()
+    kinds = {"view": Kind.VIEW, "service": Kind.SERVICE}
+    record_owner(runtime, [Securable(kinds[step.kind], step.name) for step in plan.steps if step.action == "create" and step.kind in kinds])
     # After the objects that they are on. If this is interrupted, the next plan has those that are missing.
     grants.apply_grants(runtime, plan.steps)
     return plan

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from featurestore.access.owners import record_owner
+from featurestore.access.privileges import Kind, Securable
 from featurestore.compiler.point_in_time import ROW
 from featurestore.errors import Conflict, NotFound
 from featurestore.joins.pinned import join_pinned
@@ -85,7 +87,9 @@ def _join_and_store(
         added = [pa.field(ROW, pa.int64()), *([] if assigner is None else [pa.field(splits.PART, pa.string())])]
         schema = pa.schema([*joined.schema, *added])
         reader = pa.RecordBatchReader.from_batches(schema, observer.number_rows(joined.batches, schema, on_rows_written))
-        table = existing_table or tables.create_if_absent(runtime.catalog, identifier, schema)
+        table, created = (existing_table, False) if existing_table else tables.load_or_create(runtime.catalog, identifier, schema)
+        if created:
+            record_owner(runtime, [Securable(Kind.TABLE, identifier)])
         try:
             writes.replace_rows(table, reader, summary=summary, tag=TAG + prepared.id)
         except Conflict:

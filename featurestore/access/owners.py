@@ -1,0 +1,33 @@
+"""Owners: whoever creates an object owns it, until it is handed over. An owner is who has the grant of OWN, of which an object has one."""
+
+from collections.abc import Iterable
+
+from featurestore.access.grants import Grant, add_grant, read_grants, remove_grant
+from featurestore.access.principal import RESERVED
+from featurestore.access.privileges import Grantee, GranteeKind, Kind, Privilege, Securable
+from featurestore.errors import NotFound
+from featurestore.records.runtime import Runtime
+
+
+def record_owner(runtime: Runtime, created: Iterable[Securable]) -> None:
+    """Record the principal of the runtime as the owner of objects that it has created.
+
+    The operator, and a server without credentials, own nothing: they may do everything. Raises: NotReady.
+    """
+    creator = runtime.principal
+    if creator is None or creator in RESERVED:
+        return
+    for on in created:
+        add_grant(runtime, Grant(Privilege.OWN, on, Grantee(GranteeKind.USER, creator)), creator)
+
+
+def forget_owner(runtime: Runtime, kind: Kind, name: str) -> None:
+    """Record that an object that was removed has no owner, so that another one of its name is not its owner's. Raises: NotReady."""
+    on = Securable(kind, name)
+    for grant in read_grants(runtime):
+        if grant.privilege is Privilege.OWN and grant.on == on:
+            try:
+                remove_grant(runtime, grant, runtime.author or None)
+            except NotFound:
+                # Another process was faster.
+                continue

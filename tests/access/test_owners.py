@@ -1,0 +1,111 @@
+"""Whoever creates an object owns it: it is listed, handed over, and forgotten with the object."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from featurestore import FeatureService, FeatureStore
+from featurestore.access.principal import LOCAL, Principal
+from featurestore.access.rights import Rights
+from featurestore.errors import Forbidden
+from featurestore.store import PrincipalStore
+from tests import shop, worlds
+from tests.access.test_principal_store import BUILD, build
+
+SCHEMA = {"k": "bigint", "x": "double"}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> worlds.Template:
+    """The shop, applied by the operator."""
+    return worlds.Template(tmp_path_factory.mktemp("owned"), shop.fill)
+
+
+@pytest.fixture
+def store(template: worlds.Template) -> Iterator[FeatureStore]:
+    """The shop, for one test."""
+    with template.opened() as store:
+        yield store
+
+
+def administrator(store: FeatureStore, name: str = "platform") -> PrincipalStore:
+    """The verbs of an administrator."""
+    return PrincipalStore(store, Rights(Principal(name, is_administrator=True)))
+
+
+def change(verb: Callable[[str, str, str], object], texts: Sequence[str], to: str) -> None:
+    """Grant or revoke several privileges."""
+    for text in texts:
+        privilege, _, on = text.partition(" ON ")
+        verb(privilege, on, to)
+
+
+def owners(store: FeatureStore) -> dict[str, str]:
+    """The owners by object, as `show grants` lists them."""
+    return {grant.on: grant.to for grant in store.grants() if grant.privilege == "OWN"}
+
+
+def test_what_is_created_is_owned(store: FeatureStore) -> None:
+    assert owners(store) == {}, "the operator owns nothing"
+    administrator(store, LOCAL.name).create_table("anybody", "k", schema=SCHEMA)
+    assert owners(store) == {}, "nor does a server without credentials"
+    platform = administrator(store)
+    platform.create_table("spending", "k", schema=SCHEMA)
+    platform.apply([*shop.DEFINITIONS, FeatureService("second", features=[shop.customer_orders])])
+    assert owners(store) == {"VIEW spending": "USER platform", "SERVICE second": "USER platform"}, "what was there already is not"
+    platform.apply([*shop.DEFINITIONS, FeatureService("second", features=[shop.customer_profile])])
+    administrator(store, "other").create_table("spending", "k", schema={**SCHEMA, "y": "double"})
+    assert owners(store)["VIEW spending"] == "USER platform", "another column makes nobody the owner"
+    # The same name, without the rights of an administrator.
+    owner, stranger = store.as_principal("platform"), store.as_principal("stranger")
+    assert owner.write_table("spending", [{"k": 1, "x": 2.0}]).rows == 1
+    owner.grant("READ", "VIEW spending", "USER stranger")
+    assert stranger.view("spending").name == "spending"
+    with pytest.raises(Forbidden):
+        owner.view("customer_orders")
+
+
+def test_a_training_set_is_its_builders(store: FeatureStore) -> None:
+    change(store.grant, BUILD, "USER her")
+    her, him = store.as_principal("her"), store.as_principal("him")
+    made = build(her)
+    assert owners(store) == {"TABLE training_sets.mine": "USER her"}
+    change(store.revoke, BUILD, "USER her")
+    assert her.get_training_set(made.id).id == made.id
+    her.grant("READ", "TABLE training_sets.mine", "USER him")
+    assert him.get_training_set(made.id).id == made.id
+    change(store.grant, BUILD, "USER him")
+    build(him)
+    assert owners(store) == {"TABLE training_sets.mine": "USER her"}, "it was there"
+
+
+def test_the_owner_hands_it_over(store: FeatureStore) -> None:
+    administrator(store, "her").create_table("spending", "k", schema=SCHEMA)
+    her, him = store.as_principal("her"), store.as_principal("him", ["analysts"])
+    her.grant("MANAGE", "VIEW spending", "USER him")
+    with pytest.raises(Forbidden, match="OWN"):
+        him.grant("OWN", "VIEW spending", "USER him")
+    her.grant("OWN", "VIEW spending", "GROUP analysts")
+    assert owners(store) == {"VIEW spending": "GROUP analysts"}
+    with pytest.raises(Forbidden):
+        her.view("spending")
+    him.grant("OWN", "VIEW spending", "USER him")
+    assert [(grant.privilege, grant.to) for grant in him.grants("VIEW spending")] == [("MANAGE", "USER him"), ("OWN", "USER him")]
+    him.revoke("OWN", "VIEW spending", "USER him")
+    assert owners(store) == {}
+    store.grant("OWN", "NAMESPACE shop", "USER her")
+    her.grant("READ", "TABLE shop.orders", "USER him")
+
+
+def test_what_is_removed_has_no_owner(store: FeatureStore) -> None:
+    platform = administrator(store)
+    platform.create_table("spending", "k", schema=SCHEMA)
+    platform.apply([*shop.DEFINITIONS, FeatureService("second", features=[shop.customer_orders])])
+    store.remove_view("spending", dry_run=True)
+    assert len(owners(store)) == 2
+    store.remove_view("spending")
+    store.remove_service("second")
+    assert owners(store) == {}
+    store.create_table("spending", "k", schema=SCHEMA)
+    with pytest.raises(Forbidden):
+        store.as_principal("platform").view("spending")
