@@ -37,11 +37,12 @@ class Permit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Granted:
-    """A table of which a reader may read the rows, as `permit` says."""
+    """A table of which a reader may read the rows, as `permit` says. `own`: it is one in which the store keeps its own records."""
 
     table: Table
     permit: Permit
     seal: InitVar[_Seal]
+    own: bool = False
 
     def __post_init__(self, seal: _Seal) -> None:
         _check_seal(self, seal)
@@ -55,7 +56,7 @@ class Granted:
         """The grant for another handle of the same table, which shows another state. Raises: ValueError for another table."""
         if table.uuid != self.table.uuid:
             raise ValueError(f"{table.name} is not the table {self.name} that was granted")
-        return Granted(table, self.permit, _SEAL)
+        return Granted(table, self.permit, _SEAL, self.own)
 
 
 def issue_permit(reader: str, on: str, tables: Iterable[str] | None) -> Permit:
@@ -88,7 +89,7 @@ def system(table: Table, settings: Settings) -> Granted:
     namespace = table.name.rpartition(".")[0]
     if namespace not in (settings.registry_namespace, settings.audit_namespace):
         raise ValueError(f"{table.name} is not one of the store's own tables; a reader has to grant it")
-    return Granted(table, issue_permit("the store", f"NAMESPACE {namespace}", (table.name,)), _SEAL)
+    return Granted(table, issue_permit("the store", f"NAMESPACE {namespace}", (table.name,)), _SEAL, own=True)
 
 
 def _check_seal(value: object, seal: _Seal) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -23,6 +24,7 @@ from featurestore.lakehouse.delete_files import adds_deletes
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.local_io import parse_location, pyarrow_io
 from featurestore.lakehouse.scan_plan import TimeRange, collect_tasks, plan_scan, projected_schema
+from featurestore.lakehouse.small_files import SMALL_BYTES, SMALL_FILES, SMALL_ROWS
 from featurestore.lakehouse.table import Table
 
 
@@ -111,7 +113,8 @@ def read_snapshot(
 ) -> pa.RecordBatchReader:
     """As `scan_snapshot`, but always a stream of Arrow batches, with the types of `tables.arrow_schema`, in file order."""
     schema = projected_schema(granted.table, snapshot_id, columns, schema_id)
-    return _stream(granted.table, schema, [] if snapshot_id is None else plan_scan(granted, snapshot_id, None, schema_id))
+    tasks = [] if snapshot_id is None else plan_scan(granted, snapshot_id, None, schema_id)
+    return _stream(granted.table, schema, tasks, keep=granted.own)
 
 
 def read_equal(granted: Granted, column: str, value: str, *, columns: Sequence[str] = ("*",), limit: int | None = None) -> pa.Table:
@@ -207,25 +210,38 @@ def _has_field_ids(path: str) -> bool:
     return all(type_mapping.FIELD_ID in (field.metadata or {}) for field in pq.read_schema(path))
 
 
-def _stream(table: Table, schema: Schema, tasks: list[FileScanTask]) -> pa.RecordBatchReader:
+def _stream(table: Table, schema: Schema, tasks: list[FileScanTask], *, keep: bool = False) -> pa.RecordBatchReader:
     arrow = type_mapping.arrow_schema(schema)
-    return pa.RecordBatchReader.from_batches(arrow, _batches(table, schema, tasks, arrow))
+    return pa.RecordBatchReader.from_batches(arrow, _batches(table, schema, tasks, arrow, keep))
 
 
-def _batches(table: Table, schema: Schema, tasks: list[FileScanTask], arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
-    name = table.name
+def _batches(table: Table, schema: Schema, tasks: list[FileScanTask], arrow: pa.Schema, keep: bool) -> Iterator[pa.RecordBatch]:
+    columns = repr(schema.fields) if keep else ""
     # One file at a time: pyiceberg reads ahead without limit when it gets all of them.
     for task in tasks:
-        plain = _open_plain_file(table, schema, task)
-        if plain is not None:
-            file, names = plain
-            with file:
-                for batch in file.iter_batches(columns=names):
-                    columns = [batch.column(column) for column in names]
-                    yield cast_batch(pa.RecordBatch.from_arrays(columns, arrow.names), arrow, name)
-            continue
-        for batch in pyarrow_io().ArrowScan(table.iceberg.metadata, table.iceberg.io, schema, AlwaysTrue()).to_record_batches([task]):
-            yield cast_batch(batch, arrow, name)
+        path = _local_path(table, task) if keep else None
+        if path is not None and task.file.file_size_in_bytes <= SMALL_BYTES and task.file.record_count <= SMALL_ROWS:
+            yield from SMALL_FILES.read(path, columns, partial(_read_file, table, schema, task, arrow))
+        else:
+            yield from _file_batches(table, schema, task, arrow)
+
+
+def _read_file(table: Table, schema: Schema, task: FileScanTask, arrow: pa.Schema) -> list[pa.RecordBatch]:
+    return list(_file_batches(table, schema, task, arrow))
+
+
+def _file_batches(table: Table, schema: Schema, task: FileScanTask, arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
+    name = table.name
+    plain = _open_plain_file(table, schema, task)
+    if plain is not None:
+        file, names = plain
+        with file:
+            for batch in file.iter_batches(columns=names):
+                columns = [batch.column(column) for column in names]
+                yield cast_batch(pa.RecordBatch.from_arrays(columns, arrow.names), arrow, name)
+        return
+    for batch in pyarrow_io().ArrowScan(table.iceberg.metadata, table.iceberg.io, schema, AlwaysTrue()).to_record_batches([task]):
+        yield cast_batch(batch, arrow, name)
 
 
 def _open_plain_file(table: Table, schema: Schema, task: FileScanTask) -> tuple[pq.ParquetFile, list[str]] | None:
