@@ -151,6 +151,14 @@ class Settings(BaseSettings):
     )
     spine_limit: ByteSize = Field(default="8GiB", description="size limit of the decoded rows of an uploaded spine")
     spine_seconds: float = Field(default=300, gt=0, description="time limit in seconds for reading an uploaded spine")
+    sharing_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s?#@]+$",
+        description="address at which recipients of shares reach the server, as in their profiles; default: http, `host` and `port`",
+    )
+    sharing_cache: ByteSize = Field(
+        default="16GiB", description="size limit of the files that are made for recipients of shares, in the home folder"
+    )
     token: Token | None = Field(default=None, description="bearer token of an administrator, which clients may send; default: none")
     oidc_issuer: Address | None = Field(
         default=None, description="issuer of the OpenID Connect tokens that clients may send, as in their claim `iss`; default: none"
@@ -302,6 +310,10 @@ class Settings(BaseSettings):
     def audit_log_bytes(self) -> int:
         """The limit of the entries of the audit log that wait, in bytes."""
         return byte_sizes.parse(self.audit_log_limit)
+
+    def sharing_cache_bytes(self) -> int:
+        """The limit of the files that are made for recipients of shares, in bytes."""
+        return byte_sizes.parse(self.sharing_cache)
 
     def body_bytes(self) -> int:
         """The limit of the body of a request in bytes."""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.written.write import TableWrite, WriteMode
     from featurestore.progress import MaterializationProgress, TrainingSetProgress
     from featurestore.records.listings import EntityInfo, ModelInfo, ServiceDetail, ServiceInfo, SourceInfo, ViewDetail, ViewInfo
+    from featurestore.sharing.share_results import CreatedRecipient, RecipientInfo, ShareInfo
     from featurestore.values.arguments import Direction, Failures, Known, Snapshots
 
 
@@ -292,6 +293,40 @@ class Store(Protocol):
 
     def revoke_key(self, id: str) -> ApiKey:
         """Revoke an API key."""
+
+    def create_share(self, name: str) -> ShareInfo:
+        """Make an empty share."""
+
+    def remove_share(self, name: str) -> ShareInfo:
+        """Remove a share."""
+
+    def add_to_share(self, share: str, on: str, as_name: str | None = None) -> ShareInfo:
+        """Put an object into a share."""
+
+    def remove_from_share(self, share: str, on: str) -> ShareInfo:
+        """Take an object out of a share."""
+
+    def shares(self) -> list[ShareInfo]:
+        """The shares by name."""
+
+    def create_recipient(
+        self, name: str, shares: str | Sequence[str] = (), groups: str | Sequence[str] = (), expires: timedelta | str = "90d"
+    ) -> CreatedRecipient:
+        """Make a recipient of shares."""
+
+    def change_recipient(
+        self, name: str, shares: str | Sequence[str] | None = None, groups: str | Sequence[str] | None = None
+    ) -> RecipientInfo:
+        """Give a recipient other shares or groups."""
+
+    def rotate_recipient(self, name: str, expires: timedelta | str = "90d") -> CreatedRecipient:
+        """Make a second profile for a recipient."""
+
+    def revoke_recipient(self, name: str, key: str | None = None) -> RecipientInfo:
+        """Revoke a recipient, or one of its keys."""
+
+    def recipients(self) -> list[RecipientInfo]:
+        """All recipients by name."""
 
     def close(self) -> None:
         """Close all connections."""

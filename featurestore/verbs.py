@@ -60,6 +60,16 @@ if TYPE_CHECKING:
     from featurestore.pipelines.written.create import create_table as create_table
     from featurestore.pipelines.written.write import write_table as write_table
     from featurestore.records.pinned import pin as pin
+    from featurestore.sharing.managing import add_to_share as add_to_share
+    from featurestore.sharing.managing import create_share as create_share
+    from featurestore.sharing.managing import list_shares as list_shares
+    from featurestore.sharing.managing import remove_from_share as remove_from_share
+    from featurestore.sharing.managing import remove_share as remove_share
+    from featurestore.sharing.recipients import change_recipient as change_recipient
+    from featurestore.sharing.recipients import create_recipient as create_recipient
+    from featurestore.sharing.recipients import list_recipients as list_recipients
+    from featurestore.sharing.recipients import revoke_recipient as revoke_recipient
+    from featurestore.sharing.recipients import rotate_recipient as rotate_recipient
     from featurestore.spines.bounds import bounded_result as bounded_result
     from featurestore.spines.join_request import JoinRequest as JoinRequest
 
@@ -70,6 +80,16 @@ _HOMES = {
     "Plan": "pipelines.planning.plan",
     "TableRequest": "pipelines.written.create",
     "TrainingSetRequest": "pipelines.training_sets.request",
+    "create_share": "sharing.managing",
+    "remove_share": "sharing.managing",
+    "add_to_share": "sharing.managing",
+    "remove_from_share": "sharing.managing",
+    "list_shares": "sharing.managing",
+    "create_recipient": "sharing.recipients",
+    "change_recipient": "sharing.recipients",
+    "rotate_recipient": "sharing.recipients",
+    "revoke_recipient": "sharing.recipients",
+    "list_recipients": "sharing.recipients",
     "apply_plan": "pipelines.planning.apply",
     "bounded_result": "spines.bounds",
     "build_training_set": "pipelines.training_sets.build",

@@ -1,11 +1,12 @@
-"""The API keys in the memory of a server process, which follows the registry."""
+"""The keys of a registry in the memory of a server process, which follows it."""
 
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from featurestore.access.keys import StoredKey, keys_of, keys_table
+from featurestore.access.key_registry import API_KEYS, KeyRegistry
+from featurestore.access.keys import StoredKey, keys_of
 from featurestore.access.principal import Principal
 from featurestore.access.tokens import is_secret_of, parse_token
 from featurestore.access.voided import void_until
@@ -31,8 +32,8 @@ class KeyRing:
     `clock` is monotonic, in seconds.
     """
 
-    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
-        self._runtime, self._clock = runtime, clock
+    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic, registry: KeyRegistry = API_KEYS) -> None:
+        self._runtime, self._clock, self._registry = runtime, clock, registry
         self._lock = threading.Lock()
         self._read_at: str | None = ""
         self._keys: Mapping[str, StoredKey] | None = None
@@ -57,7 +58,7 @@ class KeyRing:
 
     def find(self, token: str) -> Principal | None:
         """The principal of a live key with this token; None if there is none, or the registry was not read lately."""
-        parts = parse_token(token)
+        parts = parse_token(token, self._registry.prefix)
         if parts is None or not self.is_fresh or self._keys is None:
             return None
         id, secret = parts
@@ -66,10 +67,15 @@ class KeyRing:
             return None
         return held.principal
 
+    def find_by_id(self, id: str) -> Principal | None:
+        """The principal of a live key with this id, for what was signed for it; None as in `find`."""
+        held = self._live.get(id) if self.is_fresh else None
+        return None if held is None or times.now() >= held.expires_at else held.principal
+
     def refresh(self) -> None:
         """Read what has changed. Raises: NotReady."""
         with self._lock:
-            identifier = keys_table(self._runtime.settings)
+            identifier = self._registry.keys_table(self._runtime.settings)
             began = self._clock()
             pointer = tables.pointer(self._runtime.catalog, identifier)
             if pointer != self._read_at or self._keys is None:

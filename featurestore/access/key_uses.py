@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from featurestore.access.key_registry import API_KEYS, KeyRegistry
 from featurestore.lakehouse import granted, scans, tables, writes
 from featurestore.records.runtime import Runtime
-from featurestore.settings import Settings
 from featurestore.values import times
 
 SCHEMA = pa.schema([("key", pa.string()), ("used", pa.timestamp("us", tz="UTC"))])
@@ -17,14 +17,9 @@ HOUR = 3_600_000_000
 """An hour in microseconds."""
 
 
-def uses_table(settings: Settings) -> str:
-    """The table's name in the catalog."""
-    return f"{settings.registry_namespace}.key_uses"
-
-
-def read_last_uses(runtime: Runtime) -> dict[str, datetime]:
+def read_last_uses(runtime: Runtime, registry: KeyRegistry = API_KEYS) -> dict[str, datetime]:
     """The last recorded use of each key that was used."""
-    table = tables.find(runtime.catalog, uses_table(runtime.settings))
+    table = tables.find(runtime.catalog, registry.uses_table(runtime.settings))
     if table is None:
         return {}
     rows: Sequence[Mapping[str, Any]] = (
@@ -39,8 +34,8 @@ def read_last_uses(runtime: Runtime) -> dict[str, datetime]:
 class KeyUses:
     """The uses that a server process has not recorded yet. `note` is called for each request and only writes to memory."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, registry: KeyRegistry = API_KEYS) -> None:
+        self._runtime, self._registry = runtime, registry
         self._lock = threading.Lock()
         self._noted: dict[str, int] = {}
         self._pending: dict[str, int] = {}
@@ -57,7 +52,7 @@ class KeyUses:
             pending = dict(self._pending)
         if not pending:
             return
-        table = tables.create_if_absent(self._runtime.catalog, uses_table(self._runtime.settings), SCHEMA)
+        table = tables.create_if_absent(self._runtime.catalog, self._registry.uses_table(self._runtime.settings), SCHEMA)
         rows = [{"key": key, "used": times.moment(used)} for key, used in pending.items()]
         writes.append_retrying(table, pa.Table.from_pylist(rows, SCHEMA).to_reader(), summary={writes.OPERATION: "key uses"})
         with self._lock:

@@ -1,4 +1,4 @@
-"""The registry of API keys: an append-only Iceberg table with a row for each key that was created or revoked."""
+"""A registry of keys, such as API keys: an append-only Iceberg table with a row for each key that was created or revoked."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from featurestore.access.key_registry import API_KEYS, KeyRegistry
 from featurestore.access.key_results import ApiKey, CreatedKey
 from featurestore.access.key_uses import read_last_uses
 from featurestore.access.principal import RESERVED, Principal, check_groups, check_principal_name
@@ -18,7 +19,6 @@ from featurestore.errors import CommitConflict, Conflict, NotFound, RequestError
 from featurestore.lakehouse import commits, granted, scans, tables, writes
 from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
-from featurestore.settings import Settings
 from featurestore.values import times
 from featurestore.values.arguments import check_flag, check_text
 
@@ -89,13 +89,14 @@ class StoredKey:
         )
 
 
-def keys_table(settings: Settings) -> str:
-    """The table's name in the catalog."""
-    return f"{settings.registry_namespace}.keys"
-
-
 def create_key(
-    runtime: Runtime, name: str, groups: Any = (), administrator: bool = False, expires: Any = "90d", by: str | None = None
+    runtime: Runtime,
+    name: str,
+    groups: Any = (),
+    administrator: bool = False,
+    expires: Any = "90d",
+    by: str | None = None,
+    registry: KeyRegistry = API_KEYS,
 ) -> CreatedKey:
     """Record a new key, which every server accepts within a second.
 
@@ -106,7 +107,7 @@ def create_key(
     if who in RESERVED:
         raise RequestError(f"name={brief(who)} is what a server calls those without a key; choose another name", field="name")
     members, is_administrator, life = check_groups(groups), check_flag(administrator, "administrator"), _life(expires)
-    new, now = make_token(), times.now()
+    new, now = make_token(registry.prefix), times.now()
     key = StoredKey(new.id, new.digest, who, members, is_administrator, times.moment(now), by, times.moment(now) + life)
 
     def check(keys: Mapping[str, StoredKey]) -> None:
@@ -120,42 +121,42 @@ def create_key(
                 keys=[other.id for other in live],
             )
 
-    _append(runtime, _creation(key), check)
+    _append(runtime, registry, _creation(key), check)
     return CreatedKey(key.describe(now), new.token)
 
 
-def revoke_key(runtime: Runtime, id: str, by: str | None = None) -> ApiKey:
+def revoke_key(runtime: Runtime, id: str, by: str | None = None, registry: KeyRegistry = API_KEYS) -> ApiKey:
     """Record that a key is not accepted any more; every server refuses it within a second.
 
     A key that is revoked already stays so. Raises: NotFound; NotReady.
     """
     key_id, now = check_text(id, "id"), times.moment(times.now())
-    stored = read_keys(runtime)
+    stored = read_keys(runtime, registry)
     if key_id not in stored:
-        raise NotFound("API key", key_id, stored)
+        raise NotFound(registry.noun, key_id, stored)
     key = stored[key_id]
     if key.revoked is None:
         key = replace(key, revoked=now, revoked_by=by)
-        _append(runtime, {"event": REVOKED, "key": key_id, "by": by, "at": now}, lambda keys: None)
+        _append(runtime, registry, {"event": REVOKED, "key": key_id, "by": by, "at": now}, lambda keys: None)
     return key.describe(times.now())
 
 
-def list_keys(runtime: Runtime) -> list[ApiKey]:
+def list_keys(runtime: Runtime, registry: KeyRegistry = API_KEYS) -> list[ApiKey]:
     """All keys that were ever created, the newest first, with the hour of their last use."""
-    now, used = times.now(), read_last_uses(runtime)
-    newest_first = sorted(read_keys(runtime).values(), key=lambda key: key.created, reverse=True)
+    now, used = times.now(), read_last_uses(runtime, registry)
+    newest_first = sorted(read_keys(runtime, registry).values(), key=lambda key: key.created, reverse=True)
     return [key.describe(now, used.get(key.id)) for key in newest_first]
 
 
-def read_keys(runtime: Runtime) -> dict[str, StoredKey]:
+def read_keys(runtime: Runtime, registry: KeyRegistry = API_KEYS) -> dict[str, StoredKey]:
     """All keys by their ids; empty if none was ever created. Raises: NotReady."""
-    table = tables.find(runtime.catalog, keys_table(runtime.settings))
+    table = tables.find(runtime.catalog, registry.keys_table(runtime.settings))
     return {} if table is None else keys_of(granted.system(table, runtime.settings))
 
 
 def had_keys(runtime: Runtime) -> bool:
     """Whether a key was ever created, also if its rows are lost: then servers ask everybody for credentials. Raises: NotReady."""
-    table = tables.find(runtime.catalog, keys_table(runtime.settings))
+    table = tables.find(runtime.catalog, API_KEYS.keys_table(runtime.settings))
     return table is not None and (void_until(table) is not None or bool(keys_of(granted.system(table, runtime.settings))))
 
 
@@ -173,9 +174,9 @@ def keys_of(log: Granted) -> dict[str, StoredKey]:
     return {id: replace(key, revoked=void) if key.revoked is None and key.created <= void else key for id, key in keys.items()}
 
 
-def _append(runtime: Runtime, row: dict[str, Any], check: Callable[[Mapping[str, StoredKey]], None]) -> None:
+def _append(runtime: Runtime, registry: KeyRegistry, row: dict[str, Any], check: Callable[[Mapping[str, StoredKey]], None]) -> None:
     """Append a row to the state of the registry that `check` accepts."""
-    table = tables.create_if_absent(runtime.catalog, keys_table(runtime.settings), SCHEMA)
+    table = tables.create_if_absent(runtime.catalog, registry.keys_table(runtime.settings), SCHEMA)
 
     def attempt() -> None:
         check(keys_of(granted.system(table, runtime.settings)))

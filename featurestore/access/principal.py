@@ -17,22 +17,33 @@ MOST_GROUPS = 100
 class Principal:
     """Who sends a request. `key` is the id of the API key that it came with; None for one without a key.
 
-    An administrator may do everything, whatever is granted.
+    An administrator may do everything, whatever is granted. `recipient` is the name of a recipient of shares, who has no rights but
+    theirs; None for everybody else.
     """
 
     name: str
     groups: frozenset[str] = field(default_factory=frozenset)
     is_administrator: bool = False
     key: str | None = None
+    recipient: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form, for another process of the same server."""
-        return {"name": self.name, "groups": sorted(self.groups), "is_administrator": self.is_administrator, "key": self.key}
+        groups = sorted(self.groups)
+        return {
+            "name": self.name,
+            "groups": groups,
+            "is_administrator": self.is_administrator,
+            "key": self.key,
+            "recipient": self.recipient,
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "Principal":
         """The principal of its JSON form."""
-        return cls(document["name"], frozenset(document["groups"]), document["is_administrator"], document["key"])
+        return cls(
+            document["name"], frozenset(document["groups"]), document["is_administrator"], document["key"], document.get("recipient")
+        )
 
 
 LOCAL = Principal("local", is_administrator=True)

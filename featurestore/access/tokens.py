@@ -1,4 +1,4 @@
-"""The text of an API key: `fs_<id>_<secret>`, of which only a digest of the secret is stored."""
+"""The text of a key, `fs_<id>_<secret>` for an API key, of which only a digest of the secret is stored."""
 
 import hashlib
 import hmac
@@ -10,7 +10,7 @@ PREFIX = "fs_"
 _ID_BYTES = 6
 _SECRET_BYTES = 32
 """256 random bits: a digest without salt and without many rounds is enough, since nobody can try so many secrets."""
-_TOKEN = re.compile(rf"{PREFIX}([0-9a-f]{{{2 * _ID_BYTES}}})_([A-Za-z0-9_-]{{43}})")
+_TOKEN = re.compile(rf"([0-9a-f]{{{2 * _ID_BYTES}}})_([A-Za-z0-9_-]{{43}})")
 
 
 class NewToken(NamedTuple):
@@ -21,15 +21,15 @@ class NewToken(NamedTuple):
     digest: str
 
 
-def make_token() -> NewToken:
+def make_token(prefix: str = PREFIX) -> NewToken:
     """Make a token with a random id and a random secret."""
     id, secret = secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
-    return NewToken(id, f"{PREFIX}{id}_{secret}", digest_of(secret))
+    return NewToken(id, f"{prefix}{id}_{secret}", digest_of(secret))
 
 
-def parse_token(token: str) -> tuple[str, str] | None:
+def parse_token(token: str, prefix: str = PREFIX) -> tuple[str, str] | None:
     """The id and the secret of a token; None for text of another form."""
-    match = _TOKEN.fullmatch(token)
+    match = _TOKEN.fullmatch(token, len(prefix)) if token.startswith(prefix) else None
     return None if match is None else (match[1], match[2])
 
 

@@ -54,6 +54,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "grant": ("featurestore.cli.grant", "Grant a privilege on an object."),
         "revoke": ("featurestore.cli.grant", "Revoke a privilege on an object."),
         "key": ("featurestore.cli.key", "Create, list or revoke API keys."),
+        "share": ("featurestore.cli.share", "Create, fill, list or drop shares."),
+        "recipient": ("featurestore.cli.recipient", "Create, change, rotate, revoke or list recipients."),
     },
     "Inspect": {
         "show": ("featurestore.cli.show", "List objects of a type, or show one of them."),

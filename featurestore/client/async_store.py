@@ -147,6 +147,16 @@ class AsyncRemoteStore:
     grants = _awaitable(ServerVerbs.grants)
     policies = _awaitable(ServerVerbs.policies)
     revoke_key = _awaitable(ServerVerbs.revoke_key)
+    create_share = _awaitable(ServerVerbs.create_share)
+    remove_share = _awaitable(ServerVerbs.remove_share)
+    add_to_share = _awaitable(ServerVerbs.add_to_share)
+    remove_from_share = _awaitable(ServerVerbs.remove_from_share)
+    shares = _awaitable(ServerVerbs.shares)
+    create_recipient = _awaitable(ServerVerbs.create_recipient)
+    change_recipient = _awaitable(ServerVerbs.change_recipient)
+    rotate_recipient = _awaitable(ServerVerbs.rotate_recipient)
+    revoke_recipient = _awaitable(ServerVerbs.revoke_recipient)
+    recipients = _awaitable(ServerVerbs.recipients)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -101,6 +101,16 @@ class RemoteStore:
     grants = _blocking(ServerVerbs.grants)
     policies = _blocking(ServerVerbs.policies)
     revoke_key = _blocking(ServerVerbs.revoke_key)
+    create_share = _blocking(ServerVerbs.create_share)
+    remove_share = _blocking(ServerVerbs.remove_share)
+    add_to_share = _blocking(ServerVerbs.add_to_share)
+    remove_from_share = _blocking(ServerVerbs.remove_from_share)
+    shares = _blocking(ServerVerbs.shares)
+    create_recipient = _blocking(ServerVerbs.create_recipient)
+    change_recipient = _blocking(ServerVerbs.change_recipient)
+    rotate_recipient = _blocking(ServerVerbs.rotate_recipient)
+    revoke_recipient = _blocking(ServerVerbs.revoke_recipient)
+    recipients = _blocking(ServerVerbs.recipients)
 
     def close(self) -> None:
         """Close all connections."""

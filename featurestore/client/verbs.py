@@ -12,6 +12,7 @@ from featurestore.client.arguments import path_part, seconds_text, time_text
 from featurestore.client.audit_log import AuditLogVerbs
 from featurestore.client.decoding import check_object
 from featurestore.client.governance import Governance
+from featurestore.client.sharing import SharingVerbs
 from featurestore.client.steps import Exchange, Request, Work, delete, post
 from featurestore.client.tables import TableVerbs
 from featurestore.compiler import check
@@ -53,7 +54,7 @@ ARROW_ENTITIES = 200
 """From so many entities on, Arrow is faster to read, and the server does not answer JSON from stored bytes any more."""
 
 
-class ServerVerbs(TableVerbs, Governance, AccessVerbs, AuditLogVerbs):
+class ServerVerbs(TableVerbs, Governance, AccessVerbs, SharingVerbs, AuditLogVerbs):
     """The methods of a server, for threads and asyncio alike. `FeatureStore` documents those that a local store has, too."""
 
     def plan(self, definitions: Any) -> Exchange[Plan]:

@@ -60,6 +60,11 @@ from featurestore.server.online import Online
 from featurestore.server.online_watch import OnlineWatch
 from featurestore.server.predictions import Predictions
 from featurestore.server.routing import EngineRoute, LongRoute, check_routes
+from featurestore.server.sharing.file_routes import FileRoutes
+from featurestore.server.sharing.management_routes import SharingRoutes
+from featurestore.server.sharing.recipient_access import RecipientAccess
+from featurestore.server.sharing.share_routes import ShareRoutes
+from featurestore.server.sharing.table_routes import TableRoutes
 from featurestore.server.tables import Tables
 from featurestore.server.tags import Tags
 from featurestore.server.training_sets import TrainingSets
@@ -108,18 +113,19 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
     open_paths = (*OPEN_PATHS, mlflow_webhooks.PATH)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authenticator = Authenticator(store)
+    recipients = RecipientAccess(store)
     load = Load(settings.concurrent_requests)
     middleware = [
         Middleware(MetricsMiddleware, metrics=metrics),
         Middleware(AdmissionMiddleware, admission=admission),
         Middleware(ErrorMiddleware),
         Middleware(LoadMiddleware, load=load, open_paths=UNLIMITED_PATHS),
-        Middleware(AccessMiddleware, authenticator=authenticator, open_paths=open_paths),
+        Middleware(AccessMiddleware, authenticator=authenticator, recipients=recipients, open_paths=open_paths),
         Middleware(BodyLimitMiddleware, limit=settings.body_bytes(), upload_limit=settings.upload_bytes()),
         Middleware(CompressionMiddleware, smallest=settings.gzip_bytes()),
         Middleware(ContentTypeMiddleware, form_paths=spines.PATHS),
     ]
-    engine_routes = _engine_routes(store, jobs)
+    engine_routes = _engine_routes(store, jobs, recipients)
     _send_to_workers(engine_routes, workers, store.settings)
     prediction_path = FastPath(settings, admission, authenticator, load)
     # Lookups are quick: a server that works on many other requests answers them all the same.
@@ -158,12 +164,16 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
             *KeyRoutes(store).routes(),
             *GrantRoutes(store).routes(),
             *IcebergCatalog(store).routes(),
+            *SharingRoutes(store).routes(),
+            *ShareRoutes(recipients.book).routes(),
+            *FileRoutes(store).routes(),
         ],
         middleware=middleware,
         exception_handlers=dict(HANDLERS),
         lifespan=_lifespan(
             store,
             authenticator,
+            recipients,
             AuditWatch(store, audit_log),
             OnlineWatch(store, jobs),
             large_bodies,
@@ -188,7 +198,7 @@ def engine_app(store: FeatureStore) -> FastAPI:
     """The application of a worker process: the routes that run queries, for requests that a web process has admitted."""
     store = confine(store)
     hidden_paths.hide_paths_of(store.settings)
-    routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)))]
+    routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)), RecipientAccess(store))]
     runtime = store.backend.runtime
     access = Middleware(WorkerAccessMiddleware, book=GrantBook(runtime), policies=PolicyBook(runtime))
     middleware = [Middleware(ErrorMiddleware), access]
@@ -197,7 +207,7 @@ def engine_app(store: FeatureStore) -> FastAPI:
     return app
 
 
-def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
+def _engine_routes(store: FeatureStore, jobs: Jobs, recipients: RecipientAccess) -> list[APIRoute]:
     uploads = UploadReader(store.settings)
     return [
         *Definitions(store).routes(),
@@ -207,6 +217,7 @@ def _engine_routes(store: FeatureStore, jobs: Jobs) -> list[APIRoute]:
         *TrainingSets(store, jobs, uploads).routes(),
         *Governance(store).routes(),
         *AuditLogRoutes(store).routes(),
+        *TableRoutes(store, recipients.book, recipients.signer).routes(),
         *job_routes(store, jobs),
     ]
 
@@ -222,6 +233,7 @@ def _send_to_workers(routes: Sequence[APIRoute], workers: Workers, settings: Set
 def _lifespan(
     store: FeatureStore,
     authenticator: Authenticator,
+    recipients: RecipientAccess,
     audit_watch: AuditWatch,
     online_watch: OnlineWatch,
     large_bodies: LargeBodies,
@@ -241,6 +253,7 @@ def _lifespan(
             if error is not None:
                 logger.warning("%s: %s", component, error)
         await run_in_threadpool(authenticator.start)
+        await run_in_threadpool(recipients.start)
         await run_in_threadpool(audit_watch.start)
         warm_up.start()
         online_watch.start()
@@ -251,6 +264,7 @@ def _lifespan(
         yield
         await warming_up
         await run_in_threadpool(authenticator.stop)
+        await run_in_threadpool(recipients.stop)
         await run_in_threadpool(online_watch.stop)
         if reader is not None:
             await reader.close()

@@ -24,6 +24,7 @@ from featurestore.store.audit_log import AuditLogVerbs
 from featurestore.store.governance import Governance
 from featurestore.store.listings import Listings
 from featurestore.store.recorded import recorded
+from featurestore.store.sharing import SharingVerbs
 from featurestore.store.table_verbs import TableVerbs
 from featurestore.values import times
 from featurestore.values.arguments import (
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.training_set import TrainingSet
 
 
-class FeatureStore(Listings, Governance, AccessVerbs, AuditLogVerbs, TableVerbs):
+class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerbs, TableVerbs):
     """A feature store over one Iceberg catalog and one online store.
 
     `home` is the folder of all default state; `settings` replaces all other configuration. Connections are opened on first use. The

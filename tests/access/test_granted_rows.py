@@ -29,7 +29,7 @@ from featurestore.spines.reading import read_rows
 from tests.granting import grant
 
 ROOT = Path(featurestore.__file__).parent
-GUARDS = {"access/rights.py", "records/operator.py"}
+GUARDS = {"access/rights.py", "records/operator.py", "sharing/readable.py"}
 AS_OPERATOR = {
     "pipelines/lineage/impact.py",
     "pipelines/materialization/outcome.py",

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from featurestore import FeatureStore
+from featurestore.access.key_registry import API_KEYS
 from featurestore.access.key_ring import KEPT_SECONDS, KeyRing
-from featurestore.access.key_uses import HOUR, KeyUses, read_last_uses, uses_table
+from featurestore.access.key_uses import HOUR, KeyUses, read_last_uses
 from featurestore.access.keys import LIVE_KEYS, read_keys
 from featurestore.access.principal import Principal
 from featurestore.access.standing import Claim, check_standing
@@ -162,7 +163,7 @@ def test_a_use_is_recorded_once_an_hour(store: FeatureStore) -> None:
     created, runtime = store.create_key("nightly"), store.backend.runtime
     uses, start = KeyUses(runtime), times.micros(created.key.created)
     uses.record()
-    assert not tables.exists(runtime.catalog, uses_table(runtime.settings)), "nothing was used"
+    assert not tables.exists(runtime.catalog, API_KEYS.uses_table(runtime.settings)), "nothing was used"
     for later in (0, 1, HOUR - 1):
         uses.note(created.key.id, start + later)
         uses.record()
@@ -170,7 +171,7 @@ def test_a_use_is_recorded_once_an_hour(store: FeatureStore) -> None:
     uses.note(created.key.id, start + HOUR)
     uses.record()
     assert read_last_uses(runtime) == {created.key.id: times.moment(start + HOUR)}
-    table = tables.load(runtime.catalog, uses_table(runtime.settings))
+    table = tables.load(runtime.catalog, API_KEYS.uses_table(runtime.settings))
     assert scans.read_snapshot(grant(table), table.snapshot_id).read_all().num_rows == 2
 
 

@@ -92,9 +92,22 @@ VERBS: dict[str, Verb] = {
     "revoke": (["MANAGE ON VIEW customer_orders"], lambda store: store.revoke("READ", "VIEW customer_orders", "USER her")),
     "grants": ([], lambda store: store.grants()),
     "policies": ([], lambda store: store.policies()),
+    "create_share": (["SHARE ON CATALOG"], lambda store: store.create_share("mine")),
+    "remove_share": (["SHARE ON CATALOG"], lambda store: store.remove_share("partners")),
+    "add_to_share": (
+        ["SHARE ON VIEW customer_profile", "READ ON VIEW customer_profile"],
+        lambda store: store.add_to_share("partners", "VIEW customer_profile"),
+    ),
+    "remove_from_share": (["SHARE ON VIEW customer_orders"], lambda store: store.remove_from_share("partners", "VIEW customer_orders")),
+    "shares": (["USE ON VIEW customer_orders"], lambda store: store.shares()),
+    "create_recipient": (["SHARE ON CATALOG"], lambda store: store.create_recipient("acme", "partners")),
+    "change_recipient": (["SHARE ON CATALOG"], lambda store: store.change_recipient("acme", groups="pii")),
+    "rotate_recipient": (["SHARE ON CATALOG"], lambda store: store.rotate_recipient("acme")),
+    "revoke_recipient": (["SHARE ON CATALOG"], lambda store: store.revoke_recipient("acme")),
+    "recipients": (["SHARE ON CATALOG"], lambda store: store.recipients()),
 }
 """By verb: the grants that it needs, and a call of it. `server/access/test_model_routes` tests that of `set_traffic`."""
-LISTS = ("views", "services", "training_sets", "models", "grants", "policies")
+LISTS = ("views", "services", "training_sets", "models", "grants", "policies", "shares")
 """Verbs that refuse nobody, and answer what one may see."""
 
 
@@ -104,6 +117,8 @@ def fill(store: FeatureStore) -> None:
     shop.add(store, "shop.spine", shop.spine())
     store.create_table("spending", "k", schema={"k": "bigint", "x": "double"})
     build(store)
+    store.create_share("partners")
+    store.add_to_share("partners", "VIEW customer_orders")
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ import pytest
 
 from featurestore import FeatureStore, Mask, TablePolicy
 from featurestore.access import keys
+from featurestore.access.key_registry import API_KEYS
 from featurestore.access.key_ring import KeyRing
 from featurestore.access.voided import VOID_UNTIL
 from featurestore.errors import Forbidden
 from featurestore.pipelines.maintenance import repair
+from featurestore.sharing.recipients import RECIPIENT_KEYS
 from featurestore.values import times
 from tests import shop
 
@@ -90,12 +92,31 @@ def test_a_revoked_grant_stays_revoked(store: FeatureStore) -> None:
 def test_a_policy_that_is_lost_opens_nothing(store: FeatureStore) -> None:
     shop.add(store, "shop.orders", shop.order_rows())
     store.grant("READ", "TABLE shop.orders", "USER him")
+    store.create_share("partners")
     for mask in ("0.0", "NULL"):
         store.apply([TablePolicy("shop.orders", masks={"amount": Mask(mask)})])
     lose_last_file(store, "registry.policies")
     (told,) = store.repair()
     assert "apply definitions with all policies" in told.todo
     assert store.grants() == []
+    assert store.shares() == []
+
+
+def test_a_share_that_was_taken_back_stays_so(store: FeatureStore) -> None:
+    shop.add(store, "shop.orders", shop.order_rows())
+    store.create_share("partners")
+    store.add_to_share("partners", "TABLE shop.orders")
+    first = store.create_recipient("acme", "partners")
+    store.remove_from_share("partners", "TABLE shop.orders")
+    store.revoke_recipient("acme", first.key)
+    for name in ("registry.shares", "registry.recipient_keys"):
+        lose_last_file(store, name)
+    assert {"make them again" in told.todo or "rotate them" in told.todo for told in store.repair()} == {True}
+    assert store.shares() == []
+    assert store.recipients() == []
+    store.create_share("partners")
+    made = store.create_recipient("acme", "partners")
+    assert {key.id: key.state for key in made.recipient.keys} == {first.key: "revoked", made.key: "live"}
 
 
 def test_what_is_granted_after_a_repair_holds_though_a_clock_was_ahead(store: FeatureStore) -> None:
@@ -132,4 +153,5 @@ def test_every_registry_says_what_is_lost(store: FeatureStore) -> None:
     runtime = store.backend.runtime
     source = Path(repair.__file__).parents[2]
     names = {name for path in source.rglob("*.py") for name in re.findall(r"registry_namespace\}\.(\w+)", path.read_text())}
+    names |= {name for registry in (API_KEYS, RECIPIENT_KEYS) for name in (registry.table, registry.uses)}
     assert {f"registry.{name}" for name in names} == set(repair.lost_in_registries(runtime))

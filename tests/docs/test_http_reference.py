@@ -13,6 +13,7 @@ from featurestore.server.metrics import Metrics
 PAGE = Path(__file__).parent.parent.parent / "docs" / "http.md"
 MODELS_PAGE = PAGE.with_name("http-models.md")
 ICEBERG_PAGE = PAGE.with_name("iceberg-rest.md")
+SHARING_PAGE = PAGE.with_name("sharing.md")
 OWN = {"/openapi.json", "/docs", "/docs/start.js", "/docs/{name}", "/iceberg/v1/{path:path}"}
 """The description of the API, the page that shows it, and what is refused."""
 
@@ -20,7 +21,7 @@ OWN = {"/openapi.json", "/docs", "/docs/start.js", "/docs/{name}", "/iceberg/v1/
 def test_every_route_is_there(tmp_path: Path) -> None:
     routes = [route for route in create_app(FeatureStore(home=tmp_path)).routes if isinstance(route, Route)]
     known = {f"{method} {_plain(route.path)}" for route in routes if route.path not in OWN for method in route.methods or ()}
-    text = PAGE.read_text() + MODELS_PAGE.read_text() + ICEBERG_PAGE.read_text()
+    text = PAGE.read_text() + MODELS_PAGE.read_text() + ICEBERG_PAGE.read_text() + SHARING_PAGE.read_text()
     described = set(re.findall(r"^\| `((?:GET|HEAD|POST|PUT|PATCH|DELETE) [^`]+)`", text, flags=re.MULTILINE))
     assert described == known
 

@@ -25,6 +25,7 @@ from featurestore.pipelines.training_sets.training_set import MANIFEST, TAG, man
 from featurestore.records.erasure_log import BEGUN, ErasureLog, digest_of_key, read_erasures
 from featurestore.records.recorded_models import recorded_models
 from featurestore.records.runtime import Runtime
+from featurestore.sharing.copies import remove_copies
 from featurestore.values import times
 from featurestore.values.humanize import format_plural
 
@@ -86,6 +87,9 @@ class _Search:
             self._rewrite(name, matches)
         if self._sets and tables.find(self._runtime.catalog, statistics_table(self._runtime)) is not None:
             self._rewrite(statistics_table(self._runtime), Matches([{"training_set": erased.id} for erased in self._sets]))
+        if self._number is not None:
+            # They are made again, without the rows, when a recipient of a share asks for them.
+            remove_copies(self._runtime.settings)
         online = list(self._erase_online())
         self._look_elsewhere()
         return {

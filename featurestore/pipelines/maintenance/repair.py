@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from featurestore.access.grants import grants_table
-from featurestore.access.key_uses import uses_table
-from featurestore.access.keys import keys_table
+from featurestore.access.key_registry import API_KEYS
 from featurestore.access.policies import policies_table
 from featurestore.access.voided import void_property
 from featurestore.lakehouse import tables
@@ -17,6 +16,9 @@ from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, editions, erasure_log, feature_table, model_events, traffic, version_log
 from featurestore.records.feature_table import TYPES
 from featurestore.records.runtime import Runtime
+from featurestore.settings import Settings
+from featurestore.sharing.recipients import RECIPIENT_KEYS
+from featurestore.sharing.shares import shares_table
 from featurestore.values.humanize import format_names
 from featurestore.values.result import SNAPSHOT_ID, Result
 
@@ -93,9 +95,10 @@ def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) 
     namespace, _, name = identifier.rpartition(".")
     if namespace != runtime.settings.features_namespace:
         if identifier == policies_table(runtime.settings):
-            _void_grants(runtime)
+            _void(runtime, grants_table(runtime.settings))
+            _void(runtime, shares_table(runtime.settings))
         # The lost files may have revoked what earlier ones grant.
-        properties = void_property(table) if identifier in (keys_table(runtime.settings), grants_table(runtime.settings)) else {}
+        properties = void_property(table) if identifier in _revoking(runtime.settings) else {}
         roll_back(table, damage, properties, ())
         runtime.online.touch()
         return
@@ -107,11 +110,16 @@ def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) 
     runtime.online.touch()
 
 
-def _void_grants(runtime: Runtime) -> None:
-    """The lost files may have masked what grants let somebody read: no grant holds until the policies are there again."""
-    grants = tables.find(runtime.catalog, grants_table(runtime.settings))
-    if grants is not None:
-        tables.set_properties(grants, void_property(grants))
+def _revoking(settings: Settings) -> tuple[str, ...]:
+    """The registries whose lost files may have revoked what earlier ones allow."""
+    return (API_KEYS.keys_table(settings), RECIPIENT_KEYS.keys_table(settings), grants_table(settings), shares_table(settings))
+
+
+def _void(runtime: Runtime, registry: str) -> None:
+    """The lost policies may have masked what grants and shares let somebody read: none holds until the policies are there again."""
+    table = tables.find(runtime.catalog, registry)
+    if table is not None:
+        tables.set_properties(table, void_property(table))
 
 
 def _describe(runtime: Runtime, identifier: str, damage: Damage) -> Repair:
@@ -135,12 +143,18 @@ def lost_in_registries(runtime: Runtime) -> Mapping[str, str]:
     settings = runtime.settings
     return {
         definitions.registry_table(runtime): "run featurestore apply, which registers the definitions again",
-        keys_table(settings): "all API keys are revoked, since the lost files may have revoked any of them: create them again",
+        API_KEYS.keys_table(settings): "all API keys are revoked, since the lost files may have revoked any of them: create them again",
         grants_table(settings): "no grant holds any more, since the lost files may have revoked any of them: grant again, or apply"
         " definitions with grants",
-        policies_table(settings): "apply definitions with all policies, and then grant again: no grant holds any more, since the lost files"
+        policies_table(
+            settings
+        ): "apply definitions with all policies, and then grant and share again: no grant and no share holds any more, since the lost files"
         " may have had a mask or a filter",
-        uses_table(settings): "when keys were used is lost",
+        API_KEYS.uses_table(settings): "when keys were used is lost",
+        shares_table(settings): "all shares and recipients are gone, since the lost files may have revoked any of them: make them again",
+        RECIPIENT_KEYS.keys_table(settings): "all keys of recipients of shares are revoked, since the lost files may have revoked any of"
+        " them: rotate them",
+        RECIPIENT_KEYS.uses_table(settings): "when keys of recipients were used is lost",
         erasure_log.log_name(runtime): "certificates since then are lost: erase these keys again",
         version_log.log_name(runtime): "named versions since then are lost: set them again",
         traffic.traffic_table(settings): "splits since then are lost: set them again (featurestore traffic)",

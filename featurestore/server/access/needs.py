@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from featurestore.access.privileges import Kind, Privilege
 from featurestore.access.rights import CATALOG, Rights
+from featurestore.errors import Forbidden
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a route needs: one of the four words below, or a privilege.
+    """What a route needs: one of the five words below, or a privilege.
 
     The privilege is on the object of a kind whose name is in the path, as `parameter`, or without one on the catalog.
     """
@@ -28,9 +29,13 @@ class Needs:
     """Any principal; the object stands in the body, or there are several: the verbs of `PrincipalStore` check what they answer."""
     ADMINISTRATOR: ClassVar["Needs"]
     """An administrator."""
+    RECIPIENT: ClassVar["Needs"]
+    """A recipient of shares, who may call no other route that needs credentials."""
 
     def allow(self, rights: Rights, names: Mapping[str, Any]) -> bool:
         """Whether these rights are enough; `names` are the parameters of the path. Raises: NotReady."""
+        if rights.principal.recipient is not None or self is Needs.RECIPIENT:
+            return self is Needs.NOTHING or (self is Needs.RECIPIENT and rights.principal.recipient is not None)
         if self.word == "privilege" and self.privilege is not None:
             if self.parameter is None:
                 return rights.allows(self.privilege, CATALOG)
@@ -41,6 +46,10 @@ class Needs:
         """As `allow`. Raises: Forbidden naming the privilege and the object, or `what` was to be done; NotReady."""
         if self.allow(rights, names):
             return
+        if self is Needs.RECIPIENT or rights.principal.recipient is not None:
+            raise Forbidden(
+                f"{what} is {'' if self is Needs.RECIPIENT else 'not '}for recipients of shares", principal=rights.principal.name
+            )
         if self.privilege is None:
             rights.require_unlimited(what)
         elif self.parameter is None:
@@ -49,7 +58,9 @@ class Needs:
             rights.require(self.privilege, self.kind, str(names[self.parameter]))
 
 
-Needs.NOTHING, Needs.CREDENTIALS, Needs.VERB, Needs.ADMINISTRATOR = map(Needs, ("nothing", "credentials", "verb", "administrator"))
+Needs.NOTHING, Needs.CREDENTIALS, Needs.VERB, Needs.ADMINISTRATOR, Needs.RECIPIENT = map(
+    Needs, ("nothing", "credentials", "verb", "administrator", "recipient")
+)
 
 
 def on(privilege: Privilege, kind: Kind, parameter: str) -> Needs:

@@ -9,6 +9,7 @@ from featurestore.store.principal.listings import PrincipalListings
 from featurestore.store.principal.maintenance import PrincipalMaintenance
 from featurestore.store.principal.models import PrincipalModels
 from featurestore.store.principal.rows import PrincipalRows
+from featurestore.store.principal.sharing import PrincipalSharing
 from featurestore.store.principal.training_sets import PrincipalTrainingSets
 
 
@@ -20,6 +21,7 @@ class PrincipalStore(
     PrincipalDefinitions,
     PrincipalMaintenance,
     PrincipalAccess,
+    PrincipalSharing,
     PrincipalAuditLog,
 ):
     """A store as one principal may use it. What it may not do raises Forbidden; lists have only what it may see.

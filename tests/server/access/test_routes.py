@@ -29,6 +29,10 @@ NAMES = {
     "namespace": "shop",
     "table": "orders",
     "path": "featurestore/views",
+    "share": "partners",
+    "schema": "features",
+    "file": "0.parquet",
+    "key": "0",
 }
 """What the paths of routes are filled with: things that are there, where a principal might learn that they are."""
 CANARIES = ("customer_orders", "customer_profile", "shop.orders", "shop.profiles", "amount", "country", "basket", "1970-02-03", "12.30")
@@ -43,11 +47,18 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/point-in-time": JOIN,
     "/v1/table-writes": {"table": "customer_orders", "rows": [{"customer_id": 1}]},
     "/v1/grants": GRANT,
+    "/v1/shares": {"name": "mine"},
+    "/v1/shares/{name}/tables": {"on": "VIEW customer_orders"},
+    "/v1/recipients": {"name": "acme"},
+    "/v1/recipients/{name}": {"shares": []},
+    "/v1/recipients/{name}/keys": {"expires": "1d"},
     "/v1/materializations": {"names": ["customer_orders"]},
     "/v1/rebuilds": {"id": "mine-0"},
     "/v1/comparisons": {"a": "mine-0", "b": "mine-1"},
 }
 """The bodies of routes that look at them before they can say whether the caller may."""
+QUERIES = {"DELETE /v1/grants": GRANT, "DELETE /v1/shares/{name}/tables": {"on": "VIEW customer_orders"}}
+"""The query parameters that routes demand."""
 JOBS = ("/v1/materializations/{id}", "/v1/rebuilds/{id}", "/v1/comparisons/{id}")
 """Routes of jobs that only those who asked for them may see: for others there are none."""
 ICEBERG = {
@@ -57,7 +68,7 @@ ICEBERG = {
     "/iceberg/v1/featurestore/namespaces/{namespace}/tables/{table}": (404, "NoSuchTableException"),
 }
 """What the routes of Iceberg's REST protocol answer to those who may read nothing: there is nothing."""
-LISTS = ("/v1/views", "/v1/services", "/v1/models", "/v1/training-sets", "/v1/grants", "/v1/policies")
+LISTS = ("/v1/views", "/v1/services", "/v1/models", "/v1/training-sets", "/v1/grants", "/v1/policies", "/v1/shares")
 """Routes that refuse nobody, and answer what the caller may see."""
 
 
@@ -73,7 +84,7 @@ class Call(NamedTuple):
     def send(self, http: httpx.Client, token: str | None = None) -> httpx.Response:
         """The answer."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        query = GRANT if (self.method, self.template) == ("DELETE", "/v1/grants") else None
+        query = QUERIES.get(f"{self.method} {self.template}")
         if self.method == "POST" and self.template in BODIES:
             return http.post(self.path, json=BODIES[self.template], headers=headers)
         return http.request(self.method, self.path, params=query, headers={**headers, "Content-Type": "application/json"})
@@ -144,7 +155,7 @@ def keyed(shop_template: worlds.Template) -> Iterator[Keyed]:
 
 def test_there_are_routes_of_all_needs() -> None:
     assert len(calls()) > 60
-    assert {call.needs.word for call in calls()} == {"nothing", "credentials", "verb", "administrator", "privilege"}
+    assert {call.needs.word for call in calls()} == {"nothing", "credentials", "verb", "administrator", "privilege", "recipient"}
 
 
 @pytest.mark.parametrize("call", parameters(lambda call: True))
@@ -170,8 +181,9 @@ def refusal(call: Call, token: str | None) -> tuple[int, str | None]:
     if call.template.startswith("/iceberg/"):
         status, name = ICEBERG[call.template] if token else (401, "NotAuthorizedException")
         return status, None if call.method == "HEAD" else name
-    if not token:
-        return 401, "Unauthorized"
+    if not token or call.needs is Needs.RECIPIENT:
+        # Recipients of shares have tokens of their own, and nobody else's are known there.
+        return 401, None if call.method == "HEAD" else "Unauthorized"
     return (404, "NotFound") if call.template in JOBS else (403, "Forbidden")
 
 

@@ -1,0 +1,1 @@
+"""Delta Sharing: shares of tables, recipients outside, and the files that these are given."""

@@ -1,0 +1,64 @@
+"""What a recipient may see of a shared table: the one place where masks and row filters apply to shares."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from featurestore.access.rights import Rights
+from featurestore.compiler.row_policy import RowPolicy
+from featurestore.errors import Forbidden
+from featurestore.records.runtime import Runtime
+from featurestore.sharing.shared_object import SharedKind
+from featurestore.sharing.shared_snapshot import SharedSnapshot
+
+TIME = "feature_timestamp"
+"""The column of a feature table before which its keys are."""
+
+
+@dataclass(frozen=True)
+class RecipientPolicy:
+    """The policies of a table for one recipient. Recipients of the same `digest` see the same rows; None: all of them."""
+
+    policy: RowPolicy
+
+    @property
+    def digest(self) -> str | None:
+        """A digest of what is in force; None if nothing is."""
+        return self.policy.digest
+
+    def apply(self, runtime: Runtime, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The rows that the recipient may see, masked."""
+        if self.policy.is_open:
+            yield from rows
+            return
+        with runtime.engine.session() as session:
+            raw = session.add("shared_rows", rows)
+            yield from session.batches(self.policy.bind(session.schema(raw)).visible_rows(raw))
+
+
+def find_policy(runtime: Runtime, snapshot: SharedSnapshot, rights: Rights) -> RecipientPolicy:
+    """The policies of a shared table for a recipient.
+
+    Raises: Forbidden where they cannot be kept by looking at one row at a time; NotReady if they were not read lately.
+    """
+    namespace = snapshot.table.name.rpartition(".")[0]
+    shown = f"{snapshot.entry.schema}.{snapshot.entry.name}"
+    if namespace in (runtime.settings.training_sets_namespace, runtime.settings.inference_namespace) and rights.is_under_policy:
+        raise Forbidden(
+            f"{shown} has features of views and columns of tables, and masks or row filters are in force for {rights.principal.name};"
+            " ask whoever shares with you for a group that is exempt from them",
+            principal=rights.principal.name,
+        )
+    policy = rights.policy_of_table(snapshot.table.name)
+    if snapshot.entry.on.kind is SharedKind.VIEW and policy.rows is not None:
+        names = [column.name for column in snapshot.columns]
+        bound = policy.bind(dict.fromkeys(names, "VARCHAR"))
+        # All rows of a key, or none: without some of them, an older row would stand for the hidden one.
+        if not set(bound.reads(())) <= set(names[: names.index(TIME)]):
+            raise Forbidden(
+                f"the rows of {shown} are filtered for {rights.principal.name} by other columns than keys, and older rows would take the"
+                " place of hidden ones; ask whoever shares with you for a group that is exempt, or for a table without a history",
+                principal=rights.principal.name,
+            )
+    return RecipientPolicy(policy)

@@ -1,0 +1,101 @@
+"""What recipients see of tables under masks and row filters."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from featurestore import RowFilter, TablePolicy
+from tests import shop
+from tests.server.sharing.conftest import CANARY, Shared, wait_until
+from tests.server.sharing.reading import read_files
+
+AsRecipient = Callable[[Mapping[str, Any]], httpx.Client]
+
+
+@pytest.fixture
+def grouped(shared: Shared, as_recipient: AsRecipient) -> Iterator[Callable[[list[str]], httpx.Client]]:
+    """Makes recipients with groups, and their clients."""
+    store, made = shared.served.store, []
+
+    def make(groups: list[str]) -> httpx.Client:
+        made.append(store.create_recipient("-".join(["grouped", *groups]), "partners", groups))
+        http = as_recipient(made[-1].profile)
+        wait_until(lambda: http.get("/shares").is_success)
+        return http
+
+    yield make
+    for created in made:
+        store.revoke_recipient(created.recipient.name)
+
+
+def rows(http: httpx.Client, name: str) -> list[dict[str, Any]]:
+    """The rows of a table, from its files."""
+    return [row for _, table in read_files(http, name) for row in table.to_pylist()]
+
+
+def test_a_recipient_without_groups_is_under_every_rule(shared: Shared) -> None:
+    assert rows(shared.http, "lake.people") == [
+        {"id": 1, "email": "***@a.org", "country": "DE", "age": None},
+        {"id": 2, "email": "***@b.org", "country": "DE", "age": None},
+    ]
+    profiles = rows(shared.http, "features.customer_profile")
+    assert {row["customer_id"] for row in profiles} == {1}
+    assert {row["country"] for row in profiles} == {"**"}
+    schema = json.loads(shared.lines("lake.people")[1]["metaData"]["schemaString"])
+    assert [field["type"] for field in schema["fields"]] == ["long", "string", "string", "long"], "masks keep types"
+
+
+def test_no_byte_of_a_masked_value_leaves(shared: Shared) -> None:
+    told = shared.http.post(f"{shared.table('lake.people')}/query", json={}).text
+    told += shared.http.get(f"{shared.table('lake.people')}/metadata").text
+    assert CANARY not in told
+    for content, table in read_files(shared.http, "lake.people"):
+        assert CANARY.encode() not in content
+        assert b"FR" not in content
+        assert table.num_rows == 2, "statistics count visible rows only"
+    assert [json.loads(file["stats"]) for file in shared.files("lake.people")] == [{"numRecords": 2}]
+
+
+def test_groups_are_exempt_and_copies_are_not_mixed_up(shared: Shared, grouped: Callable[[list[str]], httpx.Client]) -> None:
+    everything = grouped(["pii", "world"])
+    assert [row["email"] for row in rows(everything, "lake.people")] == [f"{CANARY}@a.org", "b@b.org", f"{CANARY}@c.org"]
+    assert [row["age"] for row in rows(grouped(["pii"]), "lake.people")] == [30, 40]
+    assert [row["email"] for row in rows(grouped(["world"]), "lake.people")] == ["***@a.org", "***@b.org", "***@c.org"]
+    assert [row["email"] for row in rows(shared.http, "lake.people")] == ["***@a.org", "***@b.org"]
+    assert {row["customer_id"] for row in rows(everything, "features.customer_profile")} == {1, 2}
+
+
+def test_training_sets_are_refused_while_any_rule_is_in_force(shared: Shared, grouped: Callable[[list[str]], httpx.Client]) -> None:
+    store, exempt = shared.served.store, grouped(["pii", "world"])
+    spine = shop.spine().select(["customer_id", "asked_at", "churned"])
+    made = store.training_set("plain", spine, "asked_at", "churned", name="shared")
+    shared_as = {f"TRAINING_SET {made.id}": "sets.one", "TABLE training_sets.shared": "sets.all"}
+    for on, name in shared_as.items():
+        store.add_to_share("partners", on, name)
+    wait_until(lambda: len(shared.http.get("/shares/partners/schemas/sets/tables").json().get("items", [])) == 2)
+    try:
+        for name in shared_as.values():
+            refused = shared.http.post(f"{shared.table(name)}/query", json={})
+            assert (refused.status_code, refused.json()["error"]["type"]) == (403, "Forbidden")
+            assert "recipient:acme" in refused.text
+            found = rows(exempt, name)
+            assert len(found) == spine.num_rows
+            assert [row["__fs_row"] for row in found] == [0, 1, 2]
+    finally:
+        for on in shared_as:
+            store.remove_from_share("partners", on)
+
+
+def test_a_view_is_refused_where_older_rows_would_take_the_place_of_hidden_ones(shared: Shared) -> None:
+    store = shared.served.store
+    assert rows(shared.http, "features.customer_orders")
+    store.apply([TablePolicy("customer_orders", rows=RowFilter("orders_7d > 0"))])
+    try:
+        refused = shared.http.post(f"{shared.table('features.customer_orders')}/query", json={})
+        assert (refused.status_code, "older rows" in refused.text) == (403, True)
+    finally:
+        store.apply([TablePolicy("customer_orders")])
+    assert rows(shared.http, "features.customer_orders")
