@@ -1,7 +1,7 @@
 """The registry of grants: an append-only Iceberg table with a row for each grant and revocation."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,6 +69,10 @@ class GrantRecord:
         return GrantInfo(str(self.grant.privilege), str(self.grant.on), str(self.grant.to), self.at, self.by)
 
 
+Event = tuple[str, Grant]
+"""GRANTED or REVOKED, and what."""
+
+
 def grants_table(settings: Settings) -> str:
     """The table's name in the catalog."""
     return f"{settings.registry_namespace}.grants"
@@ -76,21 +80,41 @@ def grants_table(settings: Settings) -> str:
 
 def add_grant(runtime: Runtime, grant: Grant, by: str | None) -> GrantRecord:
     """Record a grant, which every server follows within a second; one that is in force already is not recorded again. Raises: NotReady."""
+    return add_grants(runtime, [grant], by)[0]
 
-    return _change(runtime, GrantRecord(grant, by, times.moment(times.now())), GRANTED, lambda records: records.get(grant))
+
+def add_grants(runtime: Runtime, grants: Sequence[Grant], by: str | None) -> list[GrantRecord]:
+    """As `add_grant`, for several grants in one commit; an object has one owner, and the one before it is none any more."""
+    held: dict[Grant, GrantRecord] = {}
+
+    def decide(records: Mapping[Grant, GrantRecord]) -> list[Event]:
+        held.clear()
+        held.update({grant: records[grant] for grant in grants if grant in records})
+        owners = {grant.on: grant for grant in grants if grant.privilege is Privilege.OWN}
+        new = [
+            grant
+            for grant in dict.fromkeys(grants)
+            if grant not in records and (grant.privilege is not Privilege.OWN or owners[grant.on] == grant)
+        ]
+        before = [other for other in records if other.privilege is Privilege.OWN and owners.get(other.on, other) != other]
+        return [*((GRANTED, grant) for grant in new), *((REVOKED, other) for other in before)]
+
+    at = _change(runtime, by, decide)
+    return [held.get(grant) or GrantRecord(grant, by, at) for grant in grants]
 
 
 def remove_grant(runtime: Runtime, grant: Grant, by: str | None) -> GrantRecord:
     """Record that a grant is revoked, and return it as it was. Raises: NotFound if it is not in force; NotReady."""
     before: list[GrantRecord] = []
 
-    def check(records: Mapping[Grant, GrantRecord]) -> None:
+    def decide(records: Mapping[Grant, GrantRecord]) -> list[Event]:
         if grant not in records:
             known = [f"{other.privilege} to {other.to}" for other in records if other.on == grant.on]
             raise NotFound("grant", f"{grant.privilege} to {grant.to}", known, f"those on {grant.on}")
         before[:] = [records[grant]]
+        return [(REVOKED, grant)]
 
-    _change(runtime, GrantRecord(grant, by, times.moment(times.now())), REVOKED, check)
+    _change(runtime, by, decide)
     return before[0]
 
 
@@ -135,27 +159,20 @@ def _in_force(rows: Iterable[Mapping[str, Any]]) -> dict[Grant, GrantRecord]:
     return records
 
 
-def _change(
-    runtime: Runtime, record: GrantRecord, event: str, find: Callable[[Mapping[Grant, GrantRecord]], GrantRecord | None]
-) -> GrantRecord:
-    """Append an event. `find` is called with the grants in force; nothing is appended if it returns one, which is returned then."""
+def _change(runtime: Runtime, by: str | None, decide: Callable[[Mapping[Grant, GrantRecord]], Sequence[Event]]) -> datetime:
+    """Append the events that `decide` makes of the grants in force, if there are any, in one commit; their time."""
     table = tables.create_if_absent(runtime.catalog, grants_table(runtime.settings), SCHEMA)
-    grant = record.grant
+    now = times.moment(times.now())
 
-    def attempt() -> GrantRecord:
+    def attempt() -> datetime:
         rows = _rows(granted.system(table, runtime.settings))
-        existing = find(_in_force(rows))
-        if existing is not None:
-            return existing
+        events = decide(_in_force(rows))
         # After the last event, also if a clock was ahead: their order is that of their times.
-        at = max(record.at, rows[-1]["at"] + timedelta(microseconds=1)) if rows else valid_time(table, record.at)
-        changed = [_row(event, grant, record.by, at)]
-        if event == GRANTED and grant.privilege is Privilege.OWN:
-            # The owner before is none any more.
-            owners = [other for other in _in_force(rows) if other.privilege is Privilege.OWN and other.on == grant.on]
-            changed += [_row(REVOKED, other, record.by, at) for other in owners]
-        writes.append(table, pa.Table.from_pylist(changed, SCHEMA).to_reader(), summary={writes.OPERATION: "grant"})
-        return replace(record, at=at)
+        at = max(now, rows[-1]["at"] + timedelta(microseconds=1)) if rows else valid_time(table, now)
+        if events:
+            added = [_row(event, grant, by, at) for event, grant in events]
+            writes.append(table, pa.Table.from_pylist(added, SCHEMA).to_reader(), summary={writes.OPERATION: "grant"})
+        return at
 
     def recover(conflict: CommitConflict) -> None:
         nonlocal table

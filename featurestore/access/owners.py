@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from featurestore.access.grants import Grant, add_grant, read_grants, remove_grant
+from featurestore.access.grants import Grant, add_grants, read_grants, remove_grant
 from featurestore.access.principal import RESERVED
 from featurestore.access.privileges import Grantee, GranteeKind, Kind, Privilege, Securable
 from featurestore.errors import NotFound
@@ -17,8 +17,9 @@ def record_owner(runtime: Runtime, created: Iterable[Securable]) -> None:
     creator = runtime.principal
     if creator is None or creator in RESERVED:
         return
-    for on in created:
-        add_grant(runtime, Grant(Privilege.OWN, on, Grantee(GranteeKind.USER, creator)), creator)
+    owned = [Grant(Privilege.OWN, on, Grantee(GranteeKind.USER, creator)) for on in created]
+    if owned:
+        add_grants(runtime, owned, creator)
 
 
 def forget_owner(runtime: Runtime, kind: Kind, name: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from featurestore import FeatureService, FeatureStore
+from featurestore import FeatureService, FeatureStore, Grant
 from featurestore.access.principal import LOCAL, Principal
 from featurestore.access.rights import Rights
 from featurestore.errors import Forbidden
@@ -53,6 +53,15 @@ def test_what_is_created_is_owned(store: FeatureStore) -> None:
     platform.create_table("spending", "k", schema=SCHEMA)
     platform.apply([*shop.DEFINITIONS, FeatureService("second", features=[shop.customer_orders])])
     assert owners(store) == {"VIEW spending": "USER platform", "SERVICE second": "USER platform"}, "what was there already is not"
+    commits = len(store.catalog.load_table("registry.grants").metadata.snapshots)
+    platform.apply([*shop.DEFINITIONS, *(FeatureService(name, features=[shop.customer_orders]) for name in "abc")])
+    assert len(store.catalog.load_table("registry.grants").metadata.snapshots) == commits + 1, "however many there are"
+    platform.apply(
+        [Grant("OWN", on="SERVICE a", to="USER her"), Grant("OWN", on="SERVICE b", to="USER him"), Grant("USE", "CATALOG", "USER him")]
+    )
+    assert {name: owners(store)[f"SERVICE {name}"] for name in "abc"} == {"a": "USER her", "b": "USER him", "c": "USER platform"}
+    for name in "abc":
+        store.remove_service(name)
     platform.apply([*shop.DEFINITIONS, FeatureService("second", features=[shop.customer_profile])])
     administrator(store, "other").create_table("spending", "k", schema={**SCHEMA, "y": "double"})
     assert owners(store)["VIEW spending"] == "USER platform", "another column makes nobody the owner"

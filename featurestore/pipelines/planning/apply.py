@@ -55,7 +55,7 @@ def apply_plan(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
 
 def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
     """Execute the plan's steps; readers see all or none of the definitions, since they are one commit. Policies come first, so
-    that no row is ever there without them; grants follow, one by one.
+    that no row is ever there without them; grants follow, in another commit.
 
     Raises: CommitConflict naming what others applied since the plan was made. After an error the registry is unchanged, and the created
     tables are dropped, unless the outcome of the commit is unknown.

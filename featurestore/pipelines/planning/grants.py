@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from featurestore.access.grants import Grant, add_grant, read_grants
+from featurestore.access.grants import Grant, add_grants, read_grants
 from featurestore.dsl import documents, grant
 from featurestore.dsl.definitions import Definitions
 from featurestore.errors import Problem, RequestError
@@ -37,10 +37,10 @@ def grant_steps(runtime: Runtime, definitions: Definitions) -> list[Step]:
 
 
 def apply_grants(runtime: Runtime, steps: Iterable[Step]) -> None:
-    """Grant what the steps create. Those that were granted meanwhile stay as they are. Raises: NotReady."""
-    for step in steps:
-        if step.kind == KIND and step.action == "create":
-            add_grant(runtime, _parse(documents.grant(step.result.document)), runtime.author or None)
+    """Grant what the steps create, in one commit. Those that were granted meanwhile stay as they are. Raises: NotReady."""
+    new = [_parse(documents.grant(step.result.document)) for step in steps if step.kind == KIND and step.action == "create"]
+    if new:
+        add_grants(runtime, new, runtime.author or None)
 
 
 def _parse(item: grant.Grant) -> Grant:
