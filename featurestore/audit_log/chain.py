@@ -4,12 +4,12 @@ import errno
 import fcntl
 import os
 import threading
-import time
 import uuid
 from pathlib import Path
+from time import time_ns
 
 from featurestore import private
-from featurestore.audit_log.entry import NOTHING, Line, seal
+from featurestore.audit_log.entry import NOTHING, Line, begin_lines, seal
 from featurestore.audit_log.folder import LOCK, Segment, last_line, list_segments, segment_path
 from featurestore.audit_log.segment_file import SegmentFile
 from featurestore.masking import logger_of
@@ -26,7 +26,8 @@ class Chain:
     def __init__(self, folder: Path, id: str, lock: int, head: Line | None, segment: Path) -> None:
         """`lock` is the descriptor of the locked file; `head` the last entry; `segment` the file that is continued."""
         self.id, self._folder, self._lock_file = id, folder, lock
-        self._number, self._hash = (0, NOTHING) if head is None else (head.entry.number, head.hash)
+        self._number, self._hash = (0, NOTHING.encode()) if head is None else (head.entry.number, head.hash.encode())
+        self._begin = begin_lines(id)
         self._lock = threading.Lock()
         self._file = SegmentFile(segment, SEGMENT_BYTES)
         self._full: list[SegmentFile] = []
@@ -35,7 +36,7 @@ class Chain:
         """Write an entry, given by `encode`; it is in the file when this returns. Raises: OSError; then nothing was written."""
         with self._lock:
             number = self._number + 1
-            line, digest = seal(self.id, number, self._hash, time.time_ns() // 1000, members)
+            line, digest = seal(self._begin, number, self._hash, time_ns() // 1000, members)
             if not self._file.append(line):
                 self._begin_segment()
                 self._file.append(line)
@@ -49,7 +50,7 @@ class Chain:
     @property
     def hash(self) -> str:
         """The hash of the last entry."""
-        return self._hash
+        return self._hash.decode()
 
     def is_intact(self) -> bool:
         """Whether the file that is written is as this process has left it. Raises: OSError."""

@@ -1,7 +1,7 @@
 """An entry of the audit log, and its line: canonical JSON whose hash depends on all lines of the chain before it."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
@@ -64,14 +64,18 @@ def encode(done: Done) -> bytes:
     return _ENCODER.encode(done)[1:-1]
 
 
-def seal(chain: str, number: int, previous: str, time: int, members: bytes) -> tuple[bytes, str]:
+def begin_lines(chain: str) -> bytes:
+    """What all lines of a chain begin with, before the number."""
+    return b'{"chain":"%b","number":' % chain.encode()
+
+
+def seal(begin: bytes, number: int, previous: bytes, time: int, members: bytes) -> tuple[bytes, bytes]:
     """The line of an entry, without the line feed, and its hash: the SHA-256 of the previous hash and of the JSON, whose last member it is
-    in the line. `members` are as `encode` returns them.
+    in the line. `begin` is as `begin_lines` returns it, and `members` as `encode` does.
     """
-    place = f'{previous}{{"chain":"{chain}","number":{number},"previous":"{previous}","time":{time},'
-    hashed = b"".join((place.encode(), members, b"}"))
-    digest = hashlib.sha256(hashed).hexdigest()
-    return b"".join((hashed[_HASH:-1], _SEAL, digest.encode(), _END)), digest
+    hashed = b'%b%b%d,"previous":"%b","time":%d,%b}' % (previous, begin, number, previous, time, members)
+    digest = sha256(hashed).hexdigest().encode()
+    return b'%b,"hash":"%b"}' % (hashed[_HASH:-1], digest), digest
 
 
 def open_line(content: bytes) -> Line:
@@ -85,6 +89,6 @@ def open_line(content: bytes) -> Line:
         entry = _DECODER.decode(body)
     except msgspec.MsgspecError as error:
         raise ValueError("is not an entry") from error
-    if hashlib.sha256(entry.previous.encode() + body).hexdigest() != digest:
+    if sha256(entry.previous.encode() + body).hexdigest() != digest:
         raise ValueError("was edited: its hash is not that of its content")
     return Line(entry, content, digest)

@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+from os import SEEK_END, lseek
 from pathlib import Path
 
 from featurestore import private
@@ -51,16 +52,17 @@ class SegmentFile:
 
         Raises: SegmentCutShort; OSError for one that no file has room for.
         """
-        if os.lseek(self._descriptor, 0, os.SEEK_END) < self._capacity:
+        size, capacity, pages = self.size, self._capacity, self._map
+        if lseek(self._descriptor, 0, SEEK_END) < capacity:
             raise SegmentCutShort(f"{self._path.name} was cut short after entries were written to it")
-        end = self.size + len(line)
-        if end >= self._capacity:
-            if not self.size:
+        end = size + len(line)
+        if end >= capacity:
+            if not size:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             return False
-        self._map[self.size : end] = line
+        pages[size:end] = line
         # A line is whole when it ends: whatever a killed process had written of it before is none.
-        self._map[end] = LINE_FEED
+        pages[end] = LINE_FEED
         self.size = end + 1
         return True
 
@@ -80,6 +82,6 @@ class SegmentFile:
     def close(self) -> None:
         """Cut the file after its last line, and close it. One that was cut short stays as it is."""
         self._map.close()
-        if os.lseek(self._descriptor, 0, os.SEEK_END) >= self._capacity:
+        if lseek(self._descriptor, 0, SEEK_END) >= self._capacity:
             os.ftruncate(self._descriptor, self.size)
         os.close(self._descriptor)
