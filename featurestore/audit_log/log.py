@@ -23,6 +23,8 @@ FREE_BYTES = 16 << 20
 """Free bytes of the disk below which nothing is answered: what is being answered then can still be recorded."""
 LINKED_CHAINS = 50
 """Chains whose heads an opened chain records."""
+MOST_LEFT = 16
+"""Chains that somebody else damaged, and whose files this process keeps open."""
 OPENED = "audit log opened"
 """The action of the entry that says that a process continues a chain, with the heads of others in its scope."""
 RETIRED = "audit log heads retired"
@@ -149,6 +151,9 @@ class AuditLog:
             logger.error("the audit log was tampered with, and goes on in another chain: %s", error)
             self._left.append(chain)
             self._chain = None
+            # Kept for a while: other threads may be about to append to them.
+            if len(self._left) > MOST_LEFT:
+                self._left.pop(0).close()
 
 
 def _scope_of(heads: Mapping[str, tuple[int, str]]) -> Mapping[str, Any]:
