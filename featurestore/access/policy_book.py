@@ -15,6 +15,9 @@ from featurestore.values.table_names import local_name
 ANSWERS = 10_000
 """Most answers that are kept, so that a warm one is one look into a dict."""
 
+PoliciesInForce = tuple[tuple[str, RowPolicy], ...]
+"""Tables, and what is in force on each; nothing else is hidden."""
+
 
 class PolicyBook(RegistryFollower[Policies]):
     """The policies as they were last read."""
@@ -24,6 +27,7 @@ class PolicyBook(RegistryFollower[Policies]):
     def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(runtime, policies_table(runtime.settings), clock)
         self._answers: dict[tuple[frozenset[str], Kind, str], RowPolicy] = {}
+        self._of_tables: dict[tuple[frozenset[str], tuple[str, ...]], PoliciesInForce] = {}
 
     def policies(self) -> Policies:
         """The policies of all objects. Raises: NotReady if they were not read lately."""
@@ -55,6 +59,19 @@ class PolicyBook(RegistryFollower[Policies]):
             answers[question] = answer
         return answer
 
+    def policies_of_tables(self, groups: frozenset[str], tables: tuple[str, ...]) -> PoliciesInForce:
+        """As `policy_of_table`, of several tables: only the policies that hide something. A warm answer is one look into a dict."""
+        answers = self._of_tables
+        self._fresh()
+        answer = answers.get((groups, tables))
+        if answer is None:
+            policies = ((table, self.policy_of_table(groups, table)) for table in dict.fromkeys(tables))
+            answer = tuple((table, policy) for table, policy in policies if not policy.is_open)
+            if len(answers) >= ANSWERS:
+                answers.clear()
+            answers[groups, tables] = answer
+        return answer
+
     def has_any_for(self, groups: frozenset[str]) -> bool:
         """Whether a policy of any object is in force for members of these groups. Raises: as `policy`."""
         return any(not self.policy(groups, on.kind, on.name).is_open for on in self._fresh())
@@ -63,5 +80,5 @@ class PolicyBook(RegistryFollower[Policies]):
         return {} if table is None else policies_of(granted.system(table, self._runtime.settings))
 
     def _forget(self) -> None:
-        # A new dict: a thread that computes an answer from the policies before puts it into the old one.
-        self._answers = {}
+        # New dicts: a thread that computes an answer from the policies before puts it into the old one.
+        self._answers, self._of_tables = {}, {}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from featurestore.access.grant_book import GrantBook
-from featurestore.access.policy_book import PolicyBook
+from featurestore.access.policy_book import PoliciesInForce, PolicyBook
 from featurestore.access.principal import LOCAL, Principal
 from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.compiler.row_policy import OPEN, RowPolicy
@@ -97,6 +97,10 @@ class Rights:
     def policy_of_table(self, table: str) -> RowPolicy:
         """What is in force for the principal on a table of the catalog; on a feature table, that of its view. Raises: NotReady."""
         return OPEN if self.is_unlimited else self._policies.policy_of_table(self.principal.groups, table)
+
+    def policies_of_tables(self, tables: tuple[str, ...]) -> PoliciesInForce:
+        """As `policy_of_table`, of several tables: only the policies that hide something. Raises: NotReady."""
+        return () if self.is_unlimited else self._policies.policies_of_tables(self.principal.groups, tables)
 
     @property
     def is_under_policy(self) -> bool:

@@ -28,11 +28,11 @@ def over_nulls(expressions: Sequence[str], columns: Mapping[str, str]) -> Query:
 def over_values(expressions: Sequence[str], sql_types: Sequence[str], columns: Mapping[str, str], rows: int) -> Query:
     """Expressions of these types over rows with columns of the types `columns`, whose values are parameters in order.
 
-    Zoned times are microseconds: DuckDB needs a time-zone package to make datetime objects. The query fails on a value that is out of
-    range in Python, or in the table of a training set.
+    Zoned times, also in lists, are microseconds: DuckDB needs a time-zone package to make datetime objects. The query fails on a value
+    that is out of range in Python, or in the table of a training set.
     """
     checked = [_within_range(sql, sql_type) for sql, sql_type in zip(expressions, sql_types, strict=True)]
-    selected = [f"epoch_us({sql})" if sql_type == ZONED else sql for sql, sql_type in zip(checked, sql_types, strict=True)]
+    selected = [_microseconds(sql, sql_type) for sql, sql_type in zip(checked, sql_types, strict=True)]
     source = str(value_rows(columns)) if columns else f"SELECT unnest(range({rows})) AS __fs_one"
     return text_query(f"SELECT {', '.join(selected)} FROM ({source})")
 
@@ -46,13 +46,36 @@ def value_rows(columns: Mapping[str, str | None]) -> Query:
     return text_query(f"SELECT {', '.join(selected)}")
 
 
+def _microseconds(sql: str, sql_type: str) -> str:
+    """The expression with microseconds in place of zoned times."""
+    if sql_type.rstrip("[]") != ZONED:
+        return sql
+    depth = sql_type.count("[")
+    converted = f"epoch_us({f'v{depth}' if depth else sql})"
+    for level in range(depth, 0, -1):
+        converted = f"list_transform({f'v{level - 1}' if level > 1 else sql}, lambda v{level}: {converted})"
+    return converted
+
+
+def storable(sql: str, sql_type: str) -> str:
+    """The expression of this type, and NULL in place of a value that is out of range in Python, or in the table of a training set."""
+    condition = _out_of_range(sql, sql_type)
+    return sql if condition is None else f"CASE WHEN {condition} THEN NULL ELSE {sql} END"
+
+
 def _within_range(sql: str, sql_type: str) -> str:
+    condition = _out_of_range(sql, sql_type)
+    return sql if condition is None else f"CASE WHEN {condition} THEN error('a value that cannot be stored') ELSE {sql} END"
+
+
+def _out_of_range(sql: str, sql_type: str) -> str | None:
+    """Whether a value of this type is out of range; None if none ever is."""
     scalar = sql_type.rstrip("[]")
     bounds = VALUE_RANGES.get("TIMESTAMP" if scalar in ("TIMESTAMP_S", "TIMESTAMP_MS") else scalar)
     if bounds is None:
-        return sql
+        return None
     minimum, maximum, depth = sql, sql, sql_type.count("[")
     if depth:
         flat = "flatten(" * (depth - 1) + sql + ")" * (depth - 1)
         minimum, maximum = f"list_min({flat})", f"list_max({flat})"
-    return f"CASE WHEN {minimum} < {bounds[0]} OR {maximum} > {bounds[1]} THEN error('a value that cannot be stored') ELSE {sql} END"
+    return f"{minimum} < {bounds[0]} OR {maximum} > {bounds[1]}"

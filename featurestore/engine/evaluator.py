@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import duckdb
@@ -69,7 +69,8 @@ class Evaluator:
         with self._busy(), watch.over(cursor := self._cursor()), translate_errors(watch):
             rows_found = cursor.execute(render(query), values).fetchall()
         results = [list(column) for column in zip(*rows_found, strict=True)] if rows else [[] for _ in expressions]
-        return [_to_datetimes(column) if sql_type == ZONED else column for column, sql_type in zip(results, sql_types, strict=True)]
+        zoned = [sql_type.rstrip("[]") == ZONED for sql_type in sql_types]
+        return [_to_datetimes(column) if is_zoned else column for column, is_zoned in zip(results, zoned, strict=True)]
 
     def types_of(self, expressions: Sequence[str], columns: ColumnValues, rows: int = 1) -> tuple[str, ...]:
         """The DuckDB types of expressions; `columns` as for `evaluate`."""
@@ -131,5 +132,9 @@ def _bind(cursor: duckdb.DuckDBPyConnection, expressions: Sequence[str], columns
     return _Query(types, compile_rows(document, columns))
 
 
-def _to_datetimes(column: list[int | None]) -> list[datetime | None]:
-    return [None if value is None else EPOCH + timedelta(microseconds=value) for value in column]
+def _to_datetimes(column: list[Any]) -> list[Any]:
+    """Times from microseconds, also in lists."""
+    return [
+        None if value is None else _to_datetimes(value) if isinstance(value, list) else EPOCH + timedelta(microseconds=value)
+        for value in column
+    ]

@@ -124,6 +124,11 @@ def _texts(column: pa.Array, value_type: str) -> pa.Array:
     return pa.array(map(orjson.dumps, _format_values(column.to_pylist(), value_type)), pa.binary(), size=len(column))
 
 
+def value_parser(value_type: str) -> Callable[[Any], Any] | None:
+    """A function that converts a value of this type from its JSON form; None if they are the same."""
+    return _parser_of(value_type)
+
+
 def _format_values(values: Iterable[Any], value_type: str) -> Iterator[Any]:
     """Convert values to ones that orjson writes in the format of HTTP responses."""
     if value_type.startswith("list<"):

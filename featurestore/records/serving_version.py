@@ -5,14 +5,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
+from featurestore.compiler.row_policy import BoundPolicy, RowPolicy
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.errors import NotFound
+from featurestore.errors import NotFound, NotReady
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.table import Table
 from featurestore.records import definitions, feature_table
 from featurestore.records.definitions import Registry
 from featurestore.records.names import service_name
 from featurestore.records.online_tables import OnlineTables
+from featurestore.records.reader import Reader
 from featurestore.records.runtime import Runtime
 from featurestore.records.staleness import StalePolicy, stale_from, stale_policies
 from featurestore.values import times
@@ -42,6 +44,8 @@ class Services:
         self._plans: dict[str, ServicePlan] = {}
         self._stale_from: dict[str, int | None] = {}
         self._policies: tuple[int, Mapping[str, StalePolicy]] = (-1, {})
+        self._columns: tuple[int, Mapping[str, Mapping[str, str]]] = (-1, {})
+        self._column_reads = SingleFlight[Mapping[str, Mapping[str, str]]]()
         self._generation = -1
 
     def resolve(self, name: str) -> ResolvedService:
@@ -78,6 +82,31 @@ class Services:
             self._policies = (generation, policies)
         return policies
 
+    def row_policies(self, reader: Reader, plan: ServicePlan) -> Mapping[str, BoundPolicy]:
+        """What is in force for a reader on the rows of a plan's views, by feature table; only of those of which something is hidden.
+
+        Raises: NotReady if policies were not read lately, or a table is not among the recorded ones.
+        """
+        in_force = {
+            use.table: policy
+            for use in plan.uses
+            if not (policy := reader.policy_of_table(self._runtime.features_table(use.table))).is_open
+        }
+        return bind_policies(in_force, self._column_types()) if in_force else {}
+
+    def cached_column_types(self, generation: int) -> Mapping[str, Mapping[str, str]] | None:
+        """The columns of feature tables with their DuckDB types, if they are cached for this generation of the online store."""
+        known_generation, columns = self._columns
+        return columns if known_generation == generation else None
+
+    def _column_types(self) -> Mapping[str, Mapping[str, str]]:
+        generation = self._runtime.online.generation()
+        known = self.cached_column_types(generation)
+        if known is None:
+            known = self._column_reads.call(generation, lambda: _columns_of_tables(self._read_registry()))
+            self._columns = (generation, known)
+        return known
+
     def current(self, name: str) -> ServicePlan:
         """The plan of the version to serve, cached until the online store changes. Raises: NotReady if that has lost a table."""
         name = service_name(name)
@@ -104,6 +133,22 @@ class Services:
     def _read_registry(self) -> Registry:
         self._registry = definitions.read_registry(self._runtime, self._registry)
         return self._registry
+
+
+def bind_policies(in_force: Mapping[str, RowPolicy], columns: Mapping[str, Mapping[str, str]]) -> dict[str, BoundPolicy]:
+    """Policies by feature table, for the recorded columns of these tables. Raises: NotReady for a table that is not recorded."""
+    if unknown := [table for table in in_force if table not in columns]:
+        raise NotReady(f"the registry does not say which columns {unknown[0]} has, so that its policy cannot be applied", table=unknown[0])
+    return {table: policy.bind(columns[table]) for table, policy in in_force.items()}
+
+
+def _columns_of_tables(known: Registry) -> dict[str, Mapping[str, str]]:
+    return {
+        applied.table: {name: sql_type for name, sql_type in applied.columns.items() if name != "created_timestamp"}
+        for (kind, _), versions in known.rows.items()
+        if kind == "view"
+        for applied in versions
+    }
 
 
 def resolve_service(runtime: Runtime, known: Registry, name: str, online: bool = False, staged: Collection[str] = ()) -> ResolvedService:

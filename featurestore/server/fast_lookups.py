@@ -11,13 +11,18 @@ from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from featurestore.access.policy_book import PoliciesInForce
 from featurestore.access.privileges import Kind, Privilege
+from featurestore.access.rights import Rights
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import FeatureStoreError
 from featurestore.online.store import AsyncReader, OnlineStore
+from featurestore.pipelines.online_lookup.encoded_policies import EncodedPolicies
 from featurestore.pipelines.online_lookup.entity_cache import EntityCache
 from featurestore.pipelines.online_lookup.lookup_derived import DerivedFeatures
 from featurestore.pipelines.online_lookup.lookup_json import AGAIN, Again, Answer, LookupWriter
+from featurestore.records.serving_version import bind_policies
+from featurestore.server.access.access import rights_of
 from featurestore.server.access.needs import on
 from featurestore.server.admission import RESPONSE_HEADERS
 from featurestore.server.compression import compress_for
@@ -33,6 +38,8 @@ READS = 600
 """Most reads of one request: about half a millisecond of the event loop."""
 ATTEMPTS = 5
 """How often a lookup is begun because what was kept is not valid anymore. It is dropped then, so the second attempt reads everything."""
+POLICIES = 32
+"""Sets of policies for which a service keeps entities; when there are more, all are dropped."""
 PATH = "/v1/services/{service}/online"
 NEEDS = on(Privilege.READ_ONLINE, Kind.SERVICE, "service")
 _BEGIN, _, _END = PATH.partition("{service}")
@@ -40,11 +47,23 @@ _FULL = {b"": True, b"full=true": True, b"full=false": False}
 
 
 class _Compiled(NamedTuple):
-    """One version of a service; without reader and writer if the ordinary route has to answer for it."""
+    """One version of a service; without reader if the ordinary route has to answer for it.
+
+    `tables` are its feature tables, and `restricted` has the writers for principals with policies in force on these, by the policies.
+    """
 
     plan: ServicePlan
     reader: LookupBodyReader | None
+    derived: DerivedFeatures | None
     writer: LookupWriter
+    tables: tuple[str, ...]
+    restricted: dict[PoliciesInForce, LookupWriter]
+
+    def close(self) -> None:
+        """Drop what is kept."""
+        for writer in (self.writer, *self.restricted.values()):
+            writer.close()
+        self.restricted.clear()
 
 
 class FastLookups:
@@ -80,7 +99,8 @@ class FastLookups:
         service = scope["path"][len(_BEGIN) : -len(_END)]
         with self._path.load:
             body = await receive_body(receive)
-            answer = await self._answer(service, body.content, _FULL[scope["query_string"]]) if body.whole else None
+            full = _FULL[scope["query_string"]]
+            answer = await self._answer(service, body.content, full, rights_of(scope)) if body.whole else None
         if answer is None or (self._record is not None and not self._record(scope, service, body.content)):
             await self._app(scope, body.again(receive), send)
             return
@@ -98,7 +118,7 @@ class FastLookups:
         accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
         return ARROW_HEADER not in accepted.lower() and self._path.admits(scope, NEEDS, path[len(_BEGIN) : -len(_END)])
 
-    async def _answer(self, service: str, content: bytes, full: bool) -> Answer | None:
+    async def _answer(self, service: str, content: bytes, full: bool, rights: Rights) -> Answer | None:
         """The answer; None for a request that the ordinary route has to answer."""
         cached = self._services.cached_with_generation(service)
         if cached is None:
@@ -113,8 +133,12 @@ class FastLookups:
         if body is None or body.entities * len(body.keys) > READS or body.entities > self._entities_limit:
             return None
         try:
+            in_force = rights.policies_of_tables(compiled.tables)
+            writer = compiled.writer if not in_force else self._restricted(compiled, in_force, generation)
+            if writer is None:
+                return None
             for _ in range(ATTEMPTS):
-                answer = await self._look_up(compiled.writer, body, full, generation)
+                answer = await self._look_up(writer, body, full, generation)
                 if answer is not AGAIN:
                     return answer
         except FeatureStoreError:
@@ -139,9 +163,27 @@ class FastLookups:
 
     def _forget(self, service: str) -> None:
         if (compiled := self._compiled.pop(service, None)) is not None:
-            compiled.writer.close()
+            compiled.close()
+
+    def _restricted(self, compiled: _Compiled, in_force: PoliciesInForce, generation: int) -> LookupWriter | None:
+        """The writer for whoever is under these policies; None until the ordinary route has read the columns that they are on."""
+        writer = compiled.restricted.get(in_force)
+        if writer is not None:
+            return writer
+        columns = self._services.cached_column_types(generation)
+        if columns is None:
+            return None
+        if len(compiled.restricted) >= POLICIES:
+            for other in compiled.restricted.values():
+                other.close()
+            compiled.restricted.clear()
+        policies = bind_policies({table.rpartition(".")[2]: policy for table, policy in in_force}, columns)
+        encoded = EncodedPolicies(compiled.plan, policies, self._runtime.engine.evaluator)
+        writer = compiled.restricted[in_force] = LookupWriter(compiled.plan, compiled.derived, self._cache, encoded)
+        return writer
 
     def _compile(self, plan: ServicePlan) -> _Compiled:
         derived = DerivedFeatures.of(self._runtime, plan) if plan.derived else None
         reader = LookupBodyReader.of(plan) if derived is not None or not plan.derived else None
-        return _Compiled(plan, reader, LookupWriter(plan, derived, self._cache))
+        tables = tuple([self._runtime.features_table(use.table) for use in plan.uses])
+        return _Compiled(plan, reader, derived, LookupWriter(plan, derived, self._cache), tables, {})

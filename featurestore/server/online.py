@@ -9,13 +9,14 @@ from fastapi.routing import APIRoute
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.pipelines.online_lookup.lookup_json import Answer, count_statuses
 from featurestore.server import json_body, responses
+from featurestore.server.access.access import rights_of
 from featurestore.server.bounds import Lookups, check_entities
 from featurestore.server.fast_lookups import NEEDS, PATH
 from featurestore.server.media_types import ARROW, JSON, prefers_arrow
 from featurestore.server.metrics import Metrics
 from featurestore.server.requests import OnlineBody
 from featurestore.server.routing import BareRoute, body_of, post, schema_of
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, read_as
 
 READS_IN_LOOP = 600
 """Up to this many reads of an LMDB store, about a millisecond, run in the event loop: switching to a thread takes longer."""
@@ -59,15 +60,24 @@ class Online:
         began = time.perf_counter()
         body = await json_body.read(request, OnlineBody)
         check_entities(len(body.entities), self._entities_limit)
-        plan = self._store.backend.cached_plan(service) if self._local else None
+        rights = rights_of(request.scope)
+        store, plan = self._store, self._store.backend.cached_plan(service) if self._local else None
+        if not rights.is_unlimited and (plan is None or rights.policies_of_tables(self._tables(plan))):
+            # The columns that policies are on may have to be read from the catalog, which is not for the event loop.
+            store, plan = read_as(self._store, rights), None
         if plan is not None and not plan.derived and len(body.entities) * len(plan.uses) <= READS_IN_LOOP:
-            answer = self._answer(plan, body, full, arrow)
+            answer = _answer(store, plan, body, full, arrow)
         else:
-            answer = await self._lookups.run(request, partial(self._answer, service, body, full, arrow))
+            answer = await self._lookups.run(request, partial(_answer, store, service, body, full, arrow))
         self._metrics.lookups(service, [time.perf_counter() - began])
         self._metrics.count_rows(service, answer.counts)
         return Response(answer.content, media_type=ARROW if arrow else JSON)
 
-    def _answer(self, service: str | ServicePlan, body: OnlineBody, full: bool, arrow: bool) -> Answer:
-        features = self._store.online_features(service, body.entities, body.request)
-        return Answer(features.to_arrow_stream(full) if arrow else features.to_json(full), count_statuses(features.status))
+    def _tables(self, plan: ServicePlan) -> tuple[str, ...]:
+        runtime = self._store.backend.runtime
+        return tuple([runtime.features_table(use.table) for use in plan.uses])
+
+
+def _answer(store: FeatureStore, service: str | ServicePlan, body: OnlineBody, full: bool, arrow: bool) -> Answer:
+    features = store.online_features(service, body.entities, body.request)
+    return Answer(features.to_arrow_stream(full) if arrow else features.to_json(full), count_statuses(features.status))

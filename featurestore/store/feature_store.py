@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets import splits
     from featurestore.pipelines.training_sets.comparison_result import Comparison
     from featurestore.pipelines.training_sets.training_set import TrainingSet
+    from featurestore.records.reader import Reader
 
 
 class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerbs, TableVerbs):
@@ -327,7 +328,9 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         Raises: NotReady if the online store has lost the rows of a materialized view.
         """
         plan = service if isinstance(service, ServicePlan) else self._services.current(service)
-        return verbs.lookup(self._runtime, plan, entities, request, self._online_tables, policies=self._services.policies())
+        row_policies = self._services.row_policies(self._runtime.reader, plan)
+        stale = self._services.policies()
+        return verbs.lookup(self._runtime, plan, entities, request, self._online_tables, policies=stale, row_policies=row_policies)
 
     def _live_versions(self, names: str | Sequence[str] | None, staged: Collection[str] = (), computed: bool = False) -> Iterator[Applied]:
         """The versions of views to keep up to date; `staged` tables are about to be published. `computed`: not those of written tables.
@@ -379,6 +382,13 @@ def confine(
     # Requests and jobs are recorded by those who answer them.
     confined._audit_log = None
     return confined
+
+
+def read_as(store: FeatureStore, reader: Reader) -> FeatureStore:
+    """The same store, which reads rows as a principal may: its policies are in force."""
+    limited = copy.copy(store)
+    limited._runtime = store._runtime.for_reader(reader)
+    return limited
 
 
 def _silent(progress: object) -> None:

@@ -96,6 +96,7 @@ _LEAVES_AND_FORMS: Mapping[str, tuple[str, str]] = {
     "text": (
         "s; s2; s; s2; g; 'a'; ''; 'é'; 'abc'; NULL::VARCHAR",
         """
+            sha256({same}); md5({same})
             upper({same}); lower({same}); ({same} || {same}); concat({same}, {same}, {same}); concat({same}, {number})
             substring({same}, {count}, {count}); substring({same}, {count}); left({same}, {count}); right({same}, {count})
             trim({same}); ltrim({same}); rtrim({same}); CAST({number} AS VARCHAR); CAST({bool} AS VARCHAR)

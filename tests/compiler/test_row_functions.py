@@ -125,6 +125,8 @@ def test_many_more_random_expressions(evaluator: Evaluator) -> None:
         "t::DATE - c",
         "CAST(l AS VARCHAR)",
         "contains(s, s2)",
+        "sha256(s)",
+        "md5(s || 'salt')",
         "u = u2",
     ],
 )
@@ -132,7 +134,7 @@ def test_common_expressions_are_compiled(evaluator: Evaluator, sql: str) -> None
     assert evaluator.row_function([sql], COLUMNS) is not None
 
 
-@pytest.mark.parametrize("sql", ["[l, l]", "md5(s)", "s LIKE 'a%'", "strftime(t, '%Y')", "levenshtein(s, s2)", "hash_me"])
+@pytest.mark.parametrize("sql", ["[l, l]", "sha1(s)", "s LIKE 'a%'", "strftime(t, '%Y')", "levenshtein(s, s2)", "hash_me"])
 def test_other_expressions_are_left_to_the_engine(evaluator: Evaluator, sql: str) -> None:
     columns = {**COLUMNS, "hash_me": "BIGINT[]"}
     assert evaluator.row_function([sql], columns) is None

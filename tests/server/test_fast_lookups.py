@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from featurestore import FeatureService
+from featurestore.access.rights import Rights
 from featurestore.pipelines.online_lookup.lookup_json import Answer
 from featurestore.server.fast_lookups import FastLookups
 from tests import shop
@@ -36,8 +37,8 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     seen: list[bool] = []
     answer = FastLookups._answer
 
-    async def watched(self: FastLookups, service: str, content: bytes, full: bool) -> Answer | None:
-        found = await answer(self, service, content, full)
+    async def watched(self: FastLookups, service: str, content: bytes, full: bool, rights: Rights) -> Answer | None:
+        found = await answer(self, service, content, full, rights)
         seen.append(found is not None)
         return found
 

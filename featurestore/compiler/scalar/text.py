@@ -1,5 +1,6 @@
 """Functions of text, by code points; letters of other scripts than Latin, Greek and Cyrillic change their case in the engine."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -116,6 +117,8 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
         **dict.fromkeys(("starts_with", "prefix", "^@"), _of_text(str.startswith, VARCHAR)),
         **dict.fromkeys(("ends_with", "suffix"), _of_text(str.endswith, VARCHAR)),
         "contains": _of_text(lambda text, sought: sought in text, VARCHAR),
+        "md5": _of_text(lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()),
+        "sha256": _of_text(lambda text: hashlib.sha256(text.encode()).hexdigest()),
         "concat": _concat,
         "||": _concatenate,
     }

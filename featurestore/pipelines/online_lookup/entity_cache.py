@@ -13,17 +13,18 @@ INPUT_BYTES = 40
 class KeptEntities:
     """The entities of one service, by key. They are valid as long as the headers of its tables stay the same."""
 
-    __slots__ = ("_by_key", "_cache", "bytes", "get")
+    __slots__ = ("_by_key", "_cache", "_closed", "bytes", "get")
 
     def __init__(self, cache: "EntityCache") -> None:
         self._cache = cache
         self._by_key: dict[Hashable, Entity] = {}
         self.get = self._by_key.get
         self.bytes = 0
+        self._closed = False
 
     def add(self, keys: Sequence[Hashable], entities: Sequence[Entity]) -> None:
         """Keep entities, none of which is kept yet; when the cache is full, drop those of all services instead."""
-        if not self._cache.limit_bytes:
+        if not self._cache.limit_bytes or self._closed:
             return
         self._by_key.update(zip(keys, entities, strict=True))
         self._cache.count(
@@ -43,6 +44,7 @@ class KeptEntities:
     def close(self) -> None:
         """Drop all entities, and keep no others."""
         self.clear()
+        self._closed = True
         self._cache.close(self)
 
 

@@ -8,23 +8,21 @@ from typing import Any
 from featurestore.compiler.derived import derived_sql, derived_trees
 from featurestore.compiler.expressions import column_names, quote_name, resolve
 from featurestore.compiler.linear import are_linear, expression_weight
+from featurestore.compiler.row_policy import BoundPolicy, policies_digest
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import ColumnValues, ExpressionEvaluator
 from featurestore.errors import NotReady, RequestError, near
 from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
 from featurestore.pipelines.online_lookup.online_features import EXPIRED, NOT_FOUND, PRESENT, STALE, OnlineFeatures, newest_edition
+from featurestore.pipelines.online_lookup.row_policies import show_read
+from featurestore.pipelines.online_lookup.work import is_brief, uuids_as_text
 from featurestore.records.defaults import default_values
 from featurestore.records.online_tables import OnlineTables
 from featurestore.records.runtime import Runtime
 from featurestore.records.staleness import StalePolicy, refuse_stale
 from featurestore.values import times
 from featurestore.values.coercion import coerce, is_exact_fit
-
-BRIEF = 4_000_000
-"""Most work that is computed in this thread, in expression nodes times rows and characters; it takes at most about a second."""
-CHARACTER = 20
-"""Cost of one character of text, in rows of numbers. The worst case is casting text with a time zone to a time."""
 
 
 def lookup(
@@ -35,20 +33,28 @@ def lookup(
     online_tables: OnlineTables,
     at: int | None = None,
     policies: Mapping[str, StalePolicy] = {},
+    row_policies: Mapping[str, BoundPolicy] = {},
 ) -> OnlineFeatures:
     """The newest features of each entity; `at` (microseconds, default: now) is the time that ttl and staleness are checked against.
 
-    `policies` are those of views that may be stale, by feature table.
+    `policies` are those of views that may be stale, by feature table. `row_policies` are in force on the rows for whom they are looked up,
+    by feature table too: a row that is hidden is as if it were not there, and masks come before derived features.
 
     Raises: RequestError for a missing or unknown key or request field; TypeMismatch for a value of the wrong type; NotReady if the
     online store has lost a table, or for a stale view with stale="error".
     """
     fields = _request(plan, entities, request)
-    reads = runtime.online.read(_keys_by_table(plan, entities))
+    requests = _keys_by_table(plan, entities)
+    reads = runtime.online.read(requests)
     if missing := [use.table for use, read in zip(plan.uses, reads, strict=True) if read.cursor is None]:
         online_tables.check_absent(missing)
     if online_tables.lost:
         online_tables.refuse_lost(use.table for use in plan.uses)
+    if row_policies:
+        reads = [
+            show_read(runtime, use, bound, keys, read) if (bound := row_policies.get(use.table)) is not None else read
+            for use, (_, keys), read in zip(plan.uses, requests, reads, strict=True)
+        ]
     present = times.now() if at is None else at
     values: list[list[tuple[Any, ...]]] = []
     status: dict[str, tuple[str, ...]] = {}
@@ -79,6 +85,7 @@ def lookup(
         derived_types=derived_types,
         edition=newest_edition(read.edition for read in reads),
         at=present,
+        policies=policies_digest({f"VIEW {use.view}": row_policies[use.table].policy for use in plan.uses if use.table in row_policies}),
     )
 
 
@@ -195,7 +202,7 @@ def _derive(
     """The derived features, and their types."""
     expressions, types, work = derived_expressions(plan)
     values = {**fields, **dict(zip(plan.looked_up_names, looked_up, strict=True))}
-    inputs = {name: (sql_type, _uuids_as_text(values[name], sql_type)) for name, sql_type in types}
+    inputs = {name: (sql_type, uuids_as_text(values[name], sql_type)) for name, sql_type in types}
     rows = len(looked_up[0]) if looked_up else max(map(len, fields.values()), default=1)
     evaluator = runtime.evaluator(brief=work is not None and is_brief(work, inputs, rows))
     try:
@@ -231,25 +238,3 @@ def derived_expressions(plan: ServicePlan) -> tuple[tuple[str, ...], tuple[tuple
     scope = {name: quote_name(name) for name in types}
     columns = tuple((name, sql_type) for name, sql_type in types.items() if name in read)
     return tuple(derived_sql(plan, scope)), columns, expression_weight(trees) if are_linear(trees) else None
-
-
-def is_brief(work: int, inputs: ColumnValues, rows: int) -> bool:
-    """Whether expressions with this work per row or character of their inputs take less than about a second."""
-    return work * (rows + CHARACTER * _length(inputs)) <= BRIEF
-
-
-def _length(inputs: ColumnValues) -> int:
-    """The number of characters, bytes and list items in columns."""
-    return sum(
-        sum(map(_size, values)) for sql_type, values in inputs.values() if sql_type in ("VARCHAR", "BLOB", "BIT") or sql_type.endswith("]")
-    )
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, str | bytes):
-        return len(value)
-    return len(value) + sum(map(_size, value)) if isinstance(value, list | tuple) else 0
-
-
-def _uuids_as_text(values: Sequence[Any], sql_type: str) -> Sequence[Any]:
-    return [None if value is None else str(value) for value in values] if sql_type == "UUID" else values

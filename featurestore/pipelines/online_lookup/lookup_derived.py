@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from featurestore.compiler.scalar.row_function import RowFunction
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.pipelines.online_lookup.lookup import derived_expressions, is_brief
+from featurestore.pipelines.online_lookup.lookup import derived_expressions
+from featurestore.pipelines.online_lookup.work import is_brief
 from featurestore.records.runtime import Runtime
 from featurestore.values.json_encoding import NAMES
 from featurestore.values.value_types import ZONED, type_name

@@ -15,6 +15,7 @@ import orjson
 
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.online.store import EncodedKeys, EncodedReads, TableState
+from featurestore.pipelines.online_lookup.encoded_policies import EncodedPolicies
 from featurestore.pipelines.online_lookup.entity_cache import EntityCache
 from featurestore.pipelines.online_lookup.lookup_derived import Columns, DerivedFeatures
 from featurestore.pipelines.online_lookup.lookup_form import Entity, LookupForm, Statuses
@@ -73,9 +74,15 @@ class LookupWriter:
     the headers, in the same state of the store as the rows that are read with them, so it is the same with and without a cache.
     """
 
-    def __init__(self, plan: ServicePlan, derived: DerivedFeatures | None = None, cache: EntityCache | None = None) -> None:
-        """`derived` computes the derived features of the plan, if there are any."""
-        self._plan, self._derived = plan, derived
+    def __init__(
+        self,
+        plan: ServicePlan,
+        derived: DerivedFeatures | None = None,
+        cache: EntityCache | None = None,
+        policies: EncodedPolicies | None = None,
+    ) -> None:
+        """`derived` computes the derived features of the plan, if there are any. `policies` are in force on the rows of its views."""
+        self._plan, self._derived, self._policies = plan, derived, policies
         self._form: LookupForm | None = None
         self._kept = (EntityCache(0) if cache is None else cache).open()
         self._nothing: EncodedKeys = [(use.table, ()) for use in plan.uses]
@@ -104,7 +111,7 @@ class LookupWriter:
     def write(self, kept: Found, reads: EncodedReads, fields: Columns, now: int, full: bool) -> Answer | Literal[Again.AGAIN] | None:
         """The answer for what was found and read, with at least one entity; `now` is in microseconds.
 
-        None if the derived features need the engine, or if a table is not there: `lookup` checks whether it is lost.
+        None if policies or the derived features need the engine, or if a table is not there: `lookup` checks whether it is lost.
 
         Raises: orjson.JSONDecodeError for invalid bytes of a row; NotReady for a table with other keys than its view.
         """
@@ -125,10 +132,15 @@ class LookupWriter:
         return self._write_some(form, rows, encoded, completed.statuses, full)
 
     def _complete(self, form: LookupForm, kept: Found, reads: EncodedReads, oldest: Sequence[bytes]) -> _Completed | None:
-        """All entities, from those that were found and those that were read; None if their derived features need the engine."""
+        """All entities, from those that were found and those that were read; None if policies or their derived features need the engine."""
         if not reads.tables[0].rows:
             return _Completed(cast(Sequence[Entity], kept.entities), ())
-        looked_up, statuses = form.entities([read.rows for read in reads.tables], oldest)
+        rows: list[Sequence[bytes | None]] | None = [read.rows for read in reads.tables]
+        if self._policies is not None:
+            rows = self._policies.show([read.table for read in reads.tables], [keys for _, keys in kept.missing], rows or [])
+        if rows is None:
+            return None
+        looked_up, statuses = form.entities(rows, oldest)
         new = form.derive(looked_up)
         if new is None:
             return None

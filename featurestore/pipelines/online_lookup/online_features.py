@@ -49,6 +49,8 @@ class OnlineFeatures:
     """
     at: int | None = field(default=None, compare=False)
     """The time of the lookup in microseconds, against which ttl and staleness were checked; None in an answer of a server."""
+    policies: str | None = field(default=None, compare=False)
+    """The digest of the policies in force on the rows for whoever looked them up; None if there were none, and in an answer of a server."""
 
     def to_dict(self, full: bool = True) -> dict[str, Any]:
         """The HTTP body: Python values, times as RFC 3339, snapshot ids as text.

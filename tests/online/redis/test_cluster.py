@@ -10,6 +10,7 @@ import pytest
 import redis
 from redis.crc import key_slot
 
+from featurestore.access.rights import Rights
 from featurestore.errors import NotReady, RequestError
 from featurestore.online.factory import open_async_reader, open_online
 from featurestore.online.header import decode_header
@@ -245,8 +246,8 @@ def test_a_server_answers_from_a_cluster(tmp_path: Path, cluster_url: str, monke
     fast: list[bool] = []
     answer = FastLookups._answer
 
-    async def watched(self: FastLookups, service: str, content: bytes, full: bool) -> Answer | None:
-        answered = await answer(self, service, content, full)
+    async def watched(self: FastLookups, service: str, content: bytes, full: bool, rights: Rights) -> Answer | None:
+        answered = await answer(self, service, content, full, rights)
         fast.append(answered is not None)
         return answered
 
