@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +25,8 @@ KEPT_SECONDS = 2 * LIFE_SECONDS
 """How long a file is certainly kept after its address was given out, or was read."""
 STALE_SECONDS = 7 * 86_400
 """Age from which files that nobody asks for are removed."""
+MEASURED_SECONDS = 5.0
+"""How long the free space of the folder is remembered; what other processes write meanwhile is not counted."""
 ROWS_A_GROUP = 131_072
 _PARTIAL = ".part"
 
@@ -43,6 +46,8 @@ class Copies:
     def __init__(self, settings: Settings) -> None:
         self.folder = copies_folder(settings)
         self._limit = settings.sharing_cache_bytes()
+        self._lock = threading.Lock()
+        self._room, self._measured = 0, -MEASURED_SECONDS
 
     def find(self, name: str) -> Copy | None:
         """A copy that was made before, which is then kept for another while; None if there is none."""
@@ -61,11 +66,10 @@ class Copies:
     def write(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Copy:
         """Make a copy, unless another process makes it first. Raises: OutOfResources if the folder would be larger than its limit."""
         private.make_folder(self.folder)
-        self._evict()
+        room = self._measure()
         partial = self.folder / f"{secrets.token_hex(16)}{_PARTIAL}"
         private.make_file(partial)
         try:
-            room = self._limit - sum(entry.stat().st_size for entry in self._entries() if entry != partial)
             with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
                 for batch in batches:
                     for start in range(0, batch.num_rows, ROWS_A_GROUP):
@@ -81,10 +85,23 @@ class Copies:
             partial.replace(self.folder / name)
         finally:
             partial.unlink(missing_ok=True)
-        return Copy(name, (self.folder / name).stat().st_size, rows)
+        size = (self.folder / name).stat().st_size
+        with self._lock:
+            self._room -= size
+        return Copy(name, size, rows)
 
-    def _evict(self) -> None:
-        """Remove files that nobody asked for lately, and the least recently used ones while there are more than half of the limit."""
+    def _measure(self) -> int:
+        """How many bytes may be written. Files are evicted and measured once in a while: there may be thousands."""
+        with self._lock:
+            if time.monotonic() - self._measured >= MEASURED_SECONDS or self._room <= 0:
+                self._room, self._measured = self._limit - self._evict(), time.monotonic()
+            return self._room
+
+    def _evict(self) -> int:
+        """Remove files that nobody asked for lately, and the least recently used ones while there are more than half of the limit.
+
+        Returns the bytes of those that are left.
+        """
         now, held = time.time(), []
         for path in self._entries():
             with suppress(FileNotFoundError):
@@ -92,12 +109,11 @@ class Copies:
                 held.append((status.st_mtime, status.st_size, path))
         total = sum(size for _, size, _ in held)
         for used, size, path in sorted(held):
-            if now - used < KEPT_SECONDS:
-                return
-            if total <= self._limit // 2 and now - used < STALE_SECONDS:
-                return
+            if now - used < KEPT_SECONDS or (total <= self._limit // 2 and now - used < STALE_SECONDS):
+                break
             path.unlink(missing_ok=True)
             total -= size
+        return total
 
     def _entries(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if NAME.fullmatch(path.name) or path.suffix == _PARTIAL]

@@ -52,7 +52,7 @@ def open_snapshot(runtime: Runtime, entry: SharedTable, at: AsOf = NEWEST) -> Sh
 
     Raises: NotFound if the table or the version is lost, or has expired; NotYet for tables whose snapshots have no numbers; NotReady.
     """
-    table = entry.on.load(runtime)
+    table = _load(runtime, entry)
     where = f"{entry.share}.{entry.schema}.{entry.name}"
     pinned = entry.on.pinned_snapshot(table)
     log = snapshot_log.snapshot_log(table) if pinned is None else [snapshot_log.logged_snapshot(table, pinned)]
@@ -72,7 +72,15 @@ def open_snapshot(runtime: Runtime, entry: SharedTable, at: AsOf = NEWEST) -> Sh
 
 def version_from(runtime: Runtime, entry: SharedTable, at: int) -> int:
     """The first version of a shared table at or after a time, in microseconds since the epoch. Raises: NotFound; as `open_snapshot`."""
-    table = entry.on.load(runtime)
+    table = _load(runtime, entry)
     pinned = entry.on.pinned_snapshot(table)
     log = snapshot_log.snapshot_log(table) if pinned is None else [snapshot_log.logged_snapshot(table, pinned)]
     return snapshot_log.find_after(log, at, f"{entry.share}.{entry.schema}.{entry.name}").number
+
+
+def _load(runtime: Runtime, entry: SharedTable) -> Table:
+    """Load the table of an entry. Raises: NotFound by the names that recipients know, if it is lost; NotReady."""
+    try:
+        return entry.on.load(runtime)
+    except NotFound as error:
+        raise NotFound("shared table", f"{entry.schema}.{entry.name}", None, f"the share {entry.share}") from error

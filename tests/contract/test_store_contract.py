@@ -99,6 +99,27 @@ def test_what_both_have_is_shared() -> None:
     assert public[1] - public[2] == {"archive", "cancel", "demote", "parts", "predict", "promote", "rollback", "score"}
 
 
+def test_sharing(own: Verbs) -> None:
+    assert own.create_share("partners").tables == ()
+    shared = own.add_to_share("partners", "VIEW customer_orders", "sales.orders")
+    assert [(table.table, table.on) for table in shared.tables] == [("sales.orders", "VIEW customer_orders")]
+    made = own.create_recipient("acme", "partners", ["pii"], timedelta(hours=1))
+    assert (made.recipient.shares, made.recipient.groups, made.recipient.keys[0].id) == (("partners",), ("pii",), made.key)
+    assert made.profile["shareCredentialsVersion"] == 1
+    assert own.shares()[0].recipients == ("acme",)
+    with pytest.raises(Conflict, match="already"):
+        own.create_recipient("acme")
+    assert own.rotate_recipient("acme", "1d").profile["bearerToken"] != made.profile["bearerToken"]
+    assert own.change_recipient("acme", groups=[]).groups == ()
+    assert [key.state for key in own.revoke_recipient("acme", made.key).keys] == ["live", "revoked"]
+    assert own.revoke_recipient("acme").state == "revoked"
+    assert [recipient.state for recipient in own.recipients()] == ["revoked"]
+    assert own.remove_from_share("partners", "VIEW customer_orders").tables == ()
+    with pytest.raises(NotFound, match="share"):
+        own.remove_share("partner")
+    assert own.remove_share("partners").name == "partners"
+
+
 def test_plan_and_apply(own: Verbs) -> None:
     assert not own.plan(shop.DEFINITIONS).changed
     seller = Entity("seller", "seller_id")

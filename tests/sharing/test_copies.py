@@ -54,17 +54,19 @@ def test_a_copy_is_found_again_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_least_recently_used_go_first_and_those_in_use_stay(tmp_path: Path) -> None:
-    copies = Copies(Settings(home=tmp_path, sharing_cache="100KB"))
+    small = Settings(home=tmp_path, sharing_cache="100KB")
+    copies = Copies(small)
     for number in range(4):
         copies.write(name_of(number), SCHEMA, rows(20_000))
     for number in range(4):
         age(copies, number, KEPT_SECONDS + 100 - number)
     assert copies.find(name_of(0)) is not None, "used again"
+    copies = Copies(small)
     copies.write(name_of(4), SCHEMA, rows(20_000))
     # Down to half of the limit, from the oldest on, before the new one.
     assert held(copies) == [0, 3, 4]
     with pytest.raises(OutOfResources, match="sharing_cache"):
-        copies.write(name_of(5), SCHEMA, rows(60_000))
+        Copies(small).write(name_of(5), SCHEMA, rows(60_000))
     assert held(copies) == [0, 4], "what did not fit leaves nothing behind"
 
 
@@ -73,6 +75,7 @@ def test_stale_copies_go(tmp_path: Path) -> None:
     for number in range(2):
         copies.write(name_of(number), SCHEMA, rows(10))
     age(copies, 0, STALE_SECONDS + 1)
+    copies = Copies(Settings(home=tmp_path))
     copies.write(name_of(2), SCHEMA, rows(10))
     assert held(copies) == [1, 2]
 
