@@ -73,7 +73,11 @@ class Backend:
         return self.store_training_set(prepared, progress).open(self.runtime)
 
     def store_training_set(self, prepared: PreparedTrainingSet, progress: OnBuildProgress | None = None) -> StoredTrainingSet:
-        """As `build_training_set`, and the rows are not read: for whoever may build it and not read it."""
+        """As `build_training_set`, and the rows are not read: for whoever may build it and not read it.
+
+        Raises: Forbidden if the policies in force are others than when it was prepared.
+        """
+        verbs.check_policies(self.runtime, prepared)
         on_rows_written = None if progress is None else verbs.report_rows_written(prepared.spine.rows, progress)
         return verbs.build_training_set(self.runtime, prepared, on_rows_written)
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.build import has_training_set as has_training_set
     from featurestore.pipelines.training_sets.comparison import compare_training_sets as compare_training_sets
     from featurestore.pipelines.training_sets.listing import list_training_sets as list_training_sets
+    from featurestore.pipelines.training_sets.prepared import check_policies as check_policies
     from featurestore.pipelines.training_sets.prepared import prepare_training_set as prepare_training_set
     from featurestore.pipelines.training_sets.prepared import read_spine as read_spine
     from featurestore.pipelines.training_sets.progress import report_rows_written as report_rows_written
@@ -94,6 +95,7 @@ _HOMES = {
     "bounded_result": "spines.bounds",
     "build_training_set": "pipelines.training_sets.build",
     "change_grant": "access.granting",
+    "check_policies": "pipelines.training_sets.prepared",
     "compare_training_sets": "pipelines.training_sets.comparison",
     "compare_views": "pipelines.maintenance.online_comparison",
     "create_key": "access.keys",

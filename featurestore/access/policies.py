@@ -94,6 +94,12 @@ def policies_of(table: Granted) -> Policies:
     return {stored.on: stored for stored in _stored(_rows(table))}
 
 
+def has_policy(runtime: Runtime, view: str) -> bool:
+    """Whether anything of a view is hidden from anybody. Raises: NotReady."""
+    stored = read_policies(runtime).get(Securable(Kind.VIEW, view))
+    return stored is not None and (bool(stored.policy.masks) or stored.policy.rows is not None)
+
+
 def policy_history(runtime: Runtime, on: Securable) -> list[StoredPolicy]:
     """All policies that an object has ever had, the newest first. Raises: NotReady."""
     table = tables.find(runtime.catalog, policies_table(runtime.settings))

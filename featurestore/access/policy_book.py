@@ -24,8 +24,9 @@ class PolicyBook(RegistryFollower[Policies]):
 
     what = "policies"
 
-    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(runtime, policies_table(runtime.settings), clock)
+    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic, on_demand: bool = False) -> None:
+        """`on_demand` as in `RegistryFollower`."""
+        super().__init__(runtime, policies_table(runtime.settings), clock, on_demand)
         self._answers: dict[tuple[frozenset[str], Kind, str], RowPolicy] = {}
         self._of_tables: dict[tuple[frozenset[str], tuple[str, ...]], PoliciesInForce] = {}
 
@@ -36,6 +37,10 @@ class PolicyBook(RegistryFollower[Policies]):
     def find(self, on: Securable) -> StoredPolicy | None:
         """The policy of an object; None if it has none. Raises: NotReady if policies were not read lately."""
         return self._fresh().get(on)
+
+    def has_any(self, groups: frozenset[str]) -> bool:
+        """Whether anything at all is in force for members of these groups. Raises: NotReady."""
+        return any(not self.policy(groups, on.kind, on.name).is_open for on in self._fresh())
 
     def policy_of_table(self, groups: frozenset[str], table: str) -> RowPolicy:
         """As `policy`, of a table of the catalog: a feature table has the policy of its view."""

@@ -26,7 +26,9 @@ class RegistryFollower(ABC, Generic[RecordsT]):
     what: str
     """What the registry has, for errors."""
 
-    def __init__(self, runtime: Runtime, identifier: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, runtime: Runtime, identifier: str, clock: Callable[[], float] = time.monotonic, on_demand: bool = False) -> None:
+        """`on_demand`: what is too old is read again when it is needed, where nobody calls `refresh` all the time."""
+        self._on_demand = on_demand
         self._runtime, self._identifier, self._clock = runtime, identifier, clock
         self._lock = threading.Lock()
         self._read_at: str | None = ""
@@ -55,6 +57,8 @@ class RegistryFollower(ABC, Generic[RecordsT]):
 
     def _fresh(self) -> RecordsT:
         """The records. Raises: NotReady if they were not read lately."""
+        if self._on_demand and self._clock() - self._looked >= KEPT_SECONDS:
+            self.refresh()
         records = self._records
         if records is None or self._clock() - self._looked >= KEPT_SECONDS:
             raise NotReady(f"the {self.what} of the store cannot be read, because its catalog does not respond; try again later")

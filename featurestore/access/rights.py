@@ -90,6 +90,16 @@ class Rights:
         """What a verb records as for whom it read rows."""
         return self.principal.name
 
+    @property
+    def sees_everything(self) -> bool:
+        """Whether no policy is ever in force for the principal."""
+        return self.is_unlimited
+
+    @property
+    def is_under_policies(self) -> bool:
+        """Whether any policy is in force for the principal. Raises: NotReady."""
+        return not self.is_unlimited and self._policies.has_any(self.principal.groups)
+
     def policy_of_view(self, view: str) -> RowPolicy:
         """What is in force for the principal on a view, all of whose versions it holds for. Raises: NotReady."""
         return OPEN if self.is_unlimited else self._policies.policy(self.principal.groups, Kind.VIEW, view)

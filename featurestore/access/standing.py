@@ -53,7 +53,7 @@ def check_standing(runtime: Runtime, claim: Claim) -> Rights:
         return Rights(principal)
     book = GrantBook(runtime)
     book.refresh()
-    policies = PolicyBook(runtime)
+    policies = PolicyBook(runtime, on_demand=True)
     policies.refresh()
     rights = Rights(principal, book, policies)
     if not claim.needs:

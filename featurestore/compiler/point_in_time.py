@@ -43,7 +43,9 @@ def as_of_join(
     """
     spine, features = from_sql(spine), from_sql(features)
     keys = [quote_name(key) for key, _ in use.keys]
-    values = [quote_name(name) for name in dict.fromkeys(column for column, _ in use.features)]
+    # Keys and times are selected in any case.
+    selected_anyway = {*(key for key, _ in use.keys), "feature_timestamp", "created_timestamp"}
+    values = [quote_name(name) for name in dict.fromkeys(column for column, _ in use.features) if name not in selected_anyway]
     if known == "then":
         rows, at = (_living_then if deletions else _known_then)(keys, values, features), "f.__fs_available"
     else:
@@ -125,7 +127,7 @@ def _living_then(keys: list[str], values: list[str], features: str) -> str:
         f" WHERE s.__fs_row[3] <= s.__fs_available GROUP BY ALL),"
         f"\nbest AS (SELECT {key_list}, __fs_available, __fs_row[1] AS __fs_feature, __fs_row[2] AS __fs_made FROM seen"
         f" WHERE __fs_row[3] > __fs_available UNION ALL SELECT {key_list}, __fs_available, __fs_row[1], __fs_row[2] FROM left_over)"
-        f"\nSELECT {row_columns}, {', '.join(f'l.{value}' for value in values)}"
+        f"\nSELECT {', '.join([row_columns, *(f'l.{value}' for value in values)])}"
         f"\nFROM best b LEFT JOIN living l ON {same('b', 'l')}"
         " AND l.feature_timestamp = b.__fs_feature AND l.created_timestamp = b.__fs_made"
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -115,12 +115,15 @@ class BoundPolicy:
         """The scope of rows whose columns have their own names and types."""
         return {name: quote_name(name) for name, _ in self.columns}
 
-    def visible_rows(self, rows: Query | Handle) -> Query:
-        """All columns of the rows that may be seen, masked."""
-        names = [name for name, _ in self.columns]
-        values = self.values(names, self.quoted())
-        selected = ", ".join(f"{values[name]} AS {quote_name(name)}" for name in names)
-        return text_query(f"SELECT {selected} FROM {from_sql(rows)} WHERE {self.visible(self.quoted())}")
+    def visible_rows(self, rows: Query | Handle, stored: Sequence[tuple[str, str]] | None = None) -> Query:
+        """All columns of the rows that may be seen, masked. `stored` pairs the names of columns in the policy with those that they have in
+        `rows`; None: they are the same.
+        """
+        pairs = [(name, name) for name, _ in self.columns] if stored is None else stored
+        scope = {name: quote_name(column) for name, column in pairs}
+        values = self.values(self.masked, scope)
+        selected = ", ".join(f"{values.get(name, quote_name(column))} AS {quote_name(column)}" for name, column in pairs)
+        return text_query(f"SELECT {selected} FROM {from_sql(rows)} WHERE {self.visible(scope)}")
 
 
 def _tried(sql: str, scope: Mapping[str, str], otherwise: str) -> str:

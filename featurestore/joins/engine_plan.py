@@ -37,7 +37,7 @@ class EngineJoin:
         added = session.add(SPINE.name, _join_columns(plan, spine))
         for view in self._views:
             log = session.add(LOG.name, view.rows())
-            joined = session.create_table(view.table.name, view.query(added, log))
+            joined = session.create_table(view.table.name, view.policy_query(added, log))
             facts = _facts(session, added, view, joined).beside(self.facts.get(view.use.label))
             self.facts[view.use.label] = facts.refuse_leak(view)
         inputs, features = _features(plan)

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from featurestore.compiler.join_rows import log_between, spine_at, spine_of_view
 from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.point_in_time import as_of_join
+from featurestore.compiler.policy_join import raw_use, under_policy
 from featurestore.compiler.query import Query, Source
 from featurestore.compiler.relations import Handle
+from featurestore.compiler.row_policy import BoundPolicy
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import Relation
 from featurestore.errors import Conflict
@@ -36,6 +38,10 @@ class Log(Protocol):
     @property
     def deletions(self) -> bool:
         """Whether there is a column DELETED, which is true in tombstones: versions that mark a row as deleted."""
+
+    @property
+    def policy(self) -> BoundPolicy | None:
+        """What is in force on the rows that the join selects, for whom it reads; None: they are shown as they are."""
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """The rows with these columns; rows with feature_timestamp outside [lower, upper], in microseconds, may be missing."""
@@ -105,6 +111,7 @@ class ViewJoin:
     lower: int | None
     upper: int | None
     time: str | None = None
+    policy: BoundPolicy | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -115,22 +122,32 @@ class ViewJoin:
             "created_timestamp",
             *([DELETED] if self.log.deletions else []),
         ]
-        return list(dict.fromkeys([*log_columns, *(name for name, _ in self.use.features)]))
+        read = self.use.columns if self.policy is None else self.policy.reads(self.use.columns)
+        return list(dict.fromkeys([*log_columns, *read]))
 
     def relevant_rows(self, log: Handle) -> Query:
         """The log's rows in the relevant time range."""
         return log_between(log, self.lower, self.upper)
 
     def query(self, spine: Handle, log: Handle) -> Query:
-        """The join with all features."""
+        """The join with all features, as the rows are: for people to read, since what a policy hides may stand in its SQL."""
+        return self._join(self.use, spine, log, default_values(self.use))
+
+    def policy_query(self, spine: Handle, log: Handle) -> Query:
+        """The join with all features, as the policy shows them."""
+        if self.policy is None:
+            return self.query(spine, log)
+        return under_policy(self.use, self.policy, self._join(raw_use(self.use, self.policy), spine, log, {}), default_values(self.use))
+
+    def _join(self, use: ViewUse, spine: Handle, log: Handle, defaults: Mapping[str, Any]) -> Query:
         return as_of_join(
-            self.use,
+            use,
             spine_of_view(self.spine_in_time(spine), self.spine_keys),
             self.relevant_rows(log),
             known=self.known,
             corrected=self.log.corrected,
             deletions=self.log.deletions,
-            defaults=default_values(self.use),
+            defaults=defaults,
         )
 
     def spine_in_time(self, spine: Handle) -> Source:
@@ -173,5 +190,6 @@ def view_joins(plan: ServicePlan, spine: Spine, logs: Mapping[str, Log], known: 
         ends = spine.ends if use.time is None else spine.ends_of(use.time)
         lower = None if ends is None or use.ttl is None else max(ends[0] - use.ttl, times.FIRST)
         first, upper = (None, None) if ends is None else ends
-        joins.append(ViewJoin(use, view_table(index), logs[use.table], known, keys, first, lower, upper, spine_time_column(plan, use)))
+        log, time = logs[use.table], spine_time_column(plan, use)
+        joins.append(ViewJoin(use, view_table(index), log, known, keys, first, lower, upper, time, log.policy))
     return joins

@@ -290,6 +290,11 @@ def column_names(table: Table, schema_id: int) -> list[str]:
     return [field.name for field in schema_by_id(table, schema_id).fields]
 
 
+def names_by_id(table: Table, snapshot_id: int | None) -> dict[int, str]:
+    """The top-level column names of a snapshot (None: the current schema), by their field ids, in order. Raises: NotFound."""
+    return {field.field_id: field.name for field in schema_of(table, snapshot_id).fields}
+
+
 def column_types(table: Table, snapshot_id: int | None) -> dict[str, str]:
     """Iceberg's names of the types of the top-level columns of a snapshot (None: the current schema), in order. Raises: NotFound."""
     return {field.name: str(field.field_type) for field in schema_of(table, snapshot_id).fields}

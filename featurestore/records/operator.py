@@ -14,8 +14,12 @@ NAME = "the store"
 class Operator:
     """The reader that may read everything."""
 
-    recorded_name = None
-    """As of `Reader`: nobody is recorded."""
+    recorded_name: str | None = None
+    """Nobody is recorded as whom rows are read for."""
+    sees_everything = True
+    """No policy is ever in force for it."""
+    is_under_policies = False
+    """As `sees_everything`."""
 
     def policy_of_view(self, view: str) -> RowPolicy:
         """Nothing is hidden."""

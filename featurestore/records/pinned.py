@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from featurestore.compiler.log_diff import DELETED
+from featurestore.compiler.row_policy import OPEN, BoundPolicy, RowPolicy
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Relation
 from featurestore.errors import NotFound
-from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse import column_types, scans, tables
 from featurestore.lakehouse.granted import Granted, Permit
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.stored_files import StoredFiles, stored_files
@@ -22,11 +25,15 @@ from featurestore.values.arguments import Snapshots, check_snapshots
 
 @dataclass(frozen=True)
 class Pinned:
-    """A feature table at a snapshot, with its state there; `snapshot_id` None means no rows."""
+    """A feature table at a snapshot, with its state there; `snapshot_id` None means no rows.
+
+    `rules` are in force on its rows for whom they are read for. What a join makes of `rows` and `files`, which are raw, follows them.
+    """
 
     granted: Granted
     snapshot_id: int | None
     state: State
+    rules: RowPolicy = OPEN
 
     @property
     def table(self) -> Table:
@@ -47,6 +54,15 @@ class Pinned:
     def deletions(self) -> bool:
         """Whether the snapshot has the column DELETED, which a table gets with its first tombstone."""
         return self.snapshot_id is not None and tables.has_column(self.table, self.snapshot_id, DELETED)
+
+    @property
+    def policy(self) -> BoundPolicy | None:
+        """The rules for the columns at the snapshot; None if nothing is hidden."""
+        if self.rules.is_open:
+            return None
+        schema = tables.arrow_schema(self.table, self.snapshot_id)
+        read = [field for field in schema if field.name not in (DELETED, "created_timestamp")]
+        return self.rules.bind(column_types.sql_types_of_columns(pa.schema(read)))
 
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns of the rows, without files that are entirely outside of [lower, upper]."""
@@ -72,10 +88,12 @@ def pin(
     snapshots: Snapshots | None = None,
     loaded: Mapping[str, Table] | None = None,
     permit: Permit | None = None,
+    policies: Mapping[str, RowPolicy] | None = None,
 ) -> dict[str, Pinned]:
     """The plan's feature tables at these snapshots, by default at their current ones; tables in `loaded` are not loaded again.
 
-    They are read by `permit`, by default one to read the service, which covers the feature tables that it selects from.
+    They are read by `permit`, by default one to read the service, which covers the feature tables that it selects from. `policies` are in
+    force on their views, by name; default: those of the runtime's reader.
 
     Raises: Forbidden; NotFound for a table that the plan does not read, a snapshot that the table does not have, and a tag that does not
     exist or does not have the table.
@@ -88,10 +106,13 @@ def pin(
             raise NotFound("feature table", name, names, f"service {plan.service}")
     found = {name: (loaded or {}).get(name) or tables.load(runtime.catalog, runtime.features_table(name)) for name in names}
     requested = named_versions.snapshot_ids(runtime, found, chosen)
+    views = {use.table: use.view for use in plan.uses}
+    in_force = {view: runtime.reader.policy_of_view(view) for view in views.values()} if policies is None else policies
     pinned: dict[str, Pinned] = {}
     for name, table in found.items():
         snapshot_id = requested.get(name, table.snapshot_id)
         if snapshot_id is not None and snapshot_id not in table.snapshot_ids:
             raise NotFound("snapshot", str(snapshot_id), map(str, table.snapshot_ids), runtime.features_table(name))
-        pinned[name] = Pinned(runtime.reader.grant(table, permit), snapshot_id, feature_table.state_at(table, snapshot_id))
+        state = feature_table.state_at(table, snapshot_id)
+        pinned[name] = Pinned(runtime.reader.grant(table, permit), snapshot_id, state, in_force.get(views[name], OPEN))
     return pinned

@@ -21,6 +21,14 @@ class Reader(Protocol):
     def recorded_name(self) -> str | None:
         """What is recorded as for whom rows were read; None for the store itself."""
 
+    @property
+    def sees_everything(self) -> bool:
+        """Whether no policy is ever in force for it."""
+
+    @property
+    def is_under_policies(self) -> bool:
+        """Whether any policy is in force for it. Raises: NotReady."""
+
     def policy_of_view(self, view: str) -> RowPolicy:
         """What is in force for it on the rows of a view, whatever the version. Raises: NotReady."""
 

@@ -200,7 +200,7 @@ def engine_app(store: FeatureStore) -> FastAPI:
     hidden_paths.hide_paths_of(store.settings)
     routes: list[BaseRoute] = [*_engine_routes(store, Jobs(jobs_path(store.settings)), RecipientAccess(store))]
     runtime = store.backend.runtime
-    access = Middleware(WorkerAccessMiddleware, book=GrantBook(runtime), policies=PolicyBook(runtime))
+    access = Middleware(WorkerAccessMiddleware, book=GrantBook(runtime), policies=PolicyBook(runtime, on_demand=True))
     middleware = [Middleware(ErrorMiddleware), access]
     app = FastAPI(routes=routes, middleware=middleware, exception_handlers=dict(HANDLERS), openapi_url=None)
     app.state.large_bodies = None

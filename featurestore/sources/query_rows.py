@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from featurestore.compiler.query import Tree
 from featurestore.compiler.relations import Handle
+from featurestore.compiler.row_policy import OPEN, RowPolicy
 from featurestore.compiler.typed_columns import without_rows
 from featurestore.engine.rereadable import Rereadable
 from featurestore.engine.session import Relation, Session
 from featurestore.engine.watch import current, use_watch
-from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
 from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
+from featurestore.sources.policy_rows import add_visible_rows, relation_of
 from featurestore.sources.query import add_query
 
 QUERY = "query"
@@ -30,13 +32,21 @@ class TableAt(NamedTuple):
 
 
 @contextmanager
-def open_query(runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what: str) -> Iterator[pa.RecordBatchReader]:
+def open_query(
+    runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what: str, policies: Mapping[str, RowPolicy] = MappingProxyType({})
+) -> Iterator[pa.RecordBatchReader]:
     """The rows of a checked query over these tables, as a stream that is valid within the context.
 
-    Raises: RequestError naming `what` and every unknown column; NotFound for an expired snapshot.
+    Of tables with a policy, the query sees what the policy shows, which is stored first: no condition of the query, and no error of one,
+    depends on what is hidden. Raises: RequestError naming `what` and every unknown column; NotFound for an expired snapshot.
     """
     with runtime.engine.session() as session:
-        yield session.batches(_add_tables(session, tree, _relations(at), what))
+        open_tables = {name: table_at for name, table_at in at.items() if policies.get(name, OPEN).is_open}
+        added = _add_relations(session, _relations(open_tables))
+        for index, name in enumerate(name for name in at if name not in open_tables):
+            granted, snapshot_id, _ = at[name]
+            added[name] = add_visible_rows(session, f"visible_{index}", granted, snapshot_id, policies[name])
+        yield session.batches(add_query(session, QUERY, tree, added, what))
 
 
 def query_rows(runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what: str) -> Rereadable:
@@ -68,10 +78,12 @@ def query_columns(runtime: Runtime, tree: Tree, at: Mapping[str, TableAt], what:
 
 
 def _relations(at: Mapping[str, TableAt]) -> dict[str, Relation]:
-    relations = {name: open_snapshot(*table_at) for name, table_at in at.items()}
-    return {name: Rereadable(rows.schema, rows.read) if isinstance(rows, SnapshotStream) else rows for name, rows in relations.items()}
+    return {name: relation_of(*table_at) for name, table_at in at.items()}
 
 
 def _add_tables(session: Session, tree: Tree, relations: Mapping[str, Relation], what: str) -> Handle:
-    added = {table: session.add(f"table_{index}", relation) for index, (table, relation) in enumerate(relations.items())}
-    return add_query(session, QUERY, tree, added, what)
+    return add_query(session, QUERY, tree, _add_relations(session, relations), what)
+
+
+def _add_relations(session: Session, relations: Mapping[str, Relation]) -> dict[str, Handle]:
+    return {table: session.add(f"table_{index}", relation) for index, (table, relation) in enumerate(relations.items())}

@@ -10,13 +10,15 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from featurestore.compiler.expressions import SqlProblem, parse_query, query_tables
+from featurestore.compiler.row_policy import RowPolicy
 from featurestore.compiler.service_plan import ServicePlan
 from featurestore.errors import RequestError
 from featurestore.files.spine_files import open_spine_files
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.granted import Granted
-from featurestore.records import named_versions
+from featurestore.records import named_versions, stored_sets
 from featurestore.records.runtime import Runtime
+from featurestore.sources.policy_rows import open_visible_rows
 from featurestore.sources.query_rows import TableAt, open_query
 from featurestore.spines.bounds import check_spine
 from featurestore.spines.file_format import SpineFiles
@@ -103,7 +105,8 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
             granted = _load(runtime, name)
             table = granted.table
             snapshot_id = named_versions.snapshot_id(runtime, table, snapshot) if at else table.snapshot_id
-            yield scans.read_snapshot(granted, snapshot_id), {"table": table.name, "snapshot_id": _text(snapshot_id)}
+            with _open_table(runtime, granted, snapshot_id) as rows:
+                yield rows, {"table": table.name, "snapshot_id": _text(snapshot_id)}
         elif frames.is_query(text):
             with _open_sql(runtime, text) as rows_and_origin:
                 yield rows_and_origin
@@ -122,14 +125,32 @@ def _open_sql(runtime: Runtime, text: str) -> Iterator[OpenRows]:
         raise RequestError(f"the spine's SQL cannot be used: {error}") from error
     loaded = {name: _load(runtime, name) for name in names}
     at = {name: TableAt(granted, granted.table.snapshot_id, None) for name, granted in loaded.items()}
-    with open_query(runtime, tree, at, "the spine's SQL") as rows:
+    policies = {name: _policy(runtime, granted, granted.table.snapshot_id) for name, granted in loaded.items()}
+    with open_query(runtime, tree, at, "the spine's SQL", policies) as rows:
         yield rows, {"sql": text, "tables": {name: _text(granted.table.snapshot_id) for name, granted in loaded.items()}}
+
+
+@contextmanager
+def _open_table(runtime: Runtime, granted: Granted, snapshot_id: int | None) -> Iterator[pa.RecordBatchReader]:
+    policy = _policy(runtime, granted, snapshot_id)
+    if policy.is_open:
+        yield scans.read_snapshot(granted, snapshot_id)
+        return
+    with open_visible_rows(runtime, granted, snapshot_id, policy) as rows:
+        yield rows
+
+
+def _policy(runtime: Runtime, granted: Granted, snapshot_id: int | None) -> RowPolicy:
+    """What is in force on a table. Raises: Forbidden for stored rows of others under other policies."""
+    stored_sets.require_same_policies(runtime, granted.table, snapshot_id)
+    return runtime.reader.policy_of_table(granted.name)
 
 
 def _load(runtime: Runtime, name: str) -> Granted:
     """Load a table that a request names. Raises: Forbidden before anything tells whether it exists; NotFound."""
     local = local_name(name)
     permit = runtime.reader.permit("TABLE", local)
+    stored_sets.require_shown_tables(runtime, local)
     return runtime.reader.grant(tables.load(runtime.catalog, local), permit)
 
 

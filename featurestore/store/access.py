@@ -68,7 +68,7 @@ class AccessVerbs(Connections):
         from featurestore.store.principal import PrincipalStore  # noqa: PLC0415
 
         principal, book = Principal(check_principal_name(name, "name"), frozenset(check_groups(groups))), GrantBook(self._runtime)
-        policies = PolicyBook(self._runtime)
+        policies = PolicyBook(self._runtime, on_demand=True)
 
         def refresh() -> None:
             book.refresh()

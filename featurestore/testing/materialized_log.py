@@ -40,6 +40,7 @@ class MemoryLog:
     through: int
     corrected: bool = True
     deletions: bool = False
+    policy: None = None
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> None:
         """None: the rows are in memory."""

@@ -15,8 +15,11 @@ import featurestore
 from featurestore import Source
 from featurestore.access.grant_book import GrantBook
 from featurestore.access.grants import grants_table
+from featurestore.access.policies import Policies
+from featurestore.access.policy_book import PolicyBook
 from featurestore.access.principal import Principal
 from featurestore.access.rights import Rights
+from featurestore.compiler.row_policy import OPEN, RowPolicy
 from featurestore.errors import Forbidden
 from featurestore.lakehouse import granted, scans, tables
 from featurestore.lakehouse.granted import Granted, Permit
@@ -162,9 +165,24 @@ class Book(GrantBook):
         return f"{privilege} ON {on}" in self.names
 
 
+class NoPolicies(PolicyBook):
+    """Policies that are not read from a catalog: there are none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def policies(self) -> Policies:
+        """None."""
+        return {}
+
+    def policy_of_table(self, groups: frozenset[str], table: str) -> RowPolicy:
+        """Nothing is hidden."""
+        return OPEN
+
+
 def reader(*names: str) -> Reader:
     """A principal with these rights."""
-    return Rights(Principal("him"), Book(*names))
+    return Rights(Principal("him"), Book(*names), NoPolicies())
 
 
 def test_a_grant_cannot_be_forged_or_moved_to_another_table(runtime: Runtime) -> None:

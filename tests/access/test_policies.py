@@ -23,7 +23,7 @@ from featurestore.values import times
 from tests.worlds import STAMP, load_source
 
 CUSTOMERS = Entity("customer", keys="customer_id")
-SOURCE = Source("customers", table="shop.customers", timestamp="at")
+SOURCE = Source("accounts", table="shop.accounts", timestamp="at")
 AGE = Mask("NULL", unless=["pii"])
 GERMANS = RowFilter("country = 'DE'", unless=["world", "pii"])
 
@@ -39,7 +39,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     with FeatureStore(home=tmp_path_factory.mktemp("home")) as store:
         at = times.moment(times.parse("2026-03-01T00:00:00Z", "at"))
         rows = {"customer_id": [1, 2], "at": pa.array([at, at], STAMP), "email": ["a@x", "b@x"], "country": ["DE", "FR"], "age": [30, 40]}
+        # Two tables, of which only one has a policy: it would follow the lineage into the view.
         load_source(store, "shop.customers", pa.table(rows))
+        load_source(store, "shop.accounts", pa.table(rows))
         store.apply([profile()])
         yield store
 

@@ -145,6 +145,7 @@ class Files:
     stored: StoredFiles
     corrected: bool
     deletions: bool = False
+    policy: None = None
     through: int | None = None
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles:

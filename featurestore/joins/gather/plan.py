@@ -13,7 +13,8 @@ from featurestore.compiler.service_plan import ServicePlan
 from featurestore.engine.session import Session
 from featurestore.joins.derived_rows import derived_rows
 from featurestore.joins.gather.as_of import NEVER, to_micros
-from featurestore.joins.gather.view_log import BATCH, Match, Orders, ViewLog, open_log
+from featurestore.joins.gather.seen_rows import SeenRows, see_rows
+from featurestore.joins.gather.view_log import BATCH, Orders, ViewLog, open_log
 from featurestore.joins.view_join import Facts, ViewFacts, ViewJoin
 from featurestore.records.defaults import default_values
 from featurestore.spines.spine import SpineRows
@@ -48,7 +49,9 @@ class GatherJoin:
             looked_up: list[Future[tuple[list[pa.ChunkedArray], ViewFacts]]] = []
             for log, made in zip(self._logs, orders_made, strict=True):
                 made.result()
-                looked_up.append(thread.submit(_look_up, log.view, log.match(spine, orders), to_micros(spine.times_of(log.view.use))))
+                at = to_micros(spine.times_of(log.view.use))
+                seen = see_rows(self._session, log.view, log.match(spine, orders))
+                looked_up.append(thread.submit(_look_up, log.view, seen, at))
         for log, matches in zip(self._logs, looked_up, strict=True):
             features, facts = matches.result()
             columns += features
@@ -86,12 +89,14 @@ def plan_gather(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], 
     return GatherJoin(session, plan, logs, left)
 
 
-def _look_up(view: ViewJoin, match: Match, at: Numbers) -> tuple[list[pa.ChunkedArray], ViewFacts]:
+def _look_up(view: ViewJoin, seen: SeenRows, at: Numbers) -> tuple[list[pa.ChunkedArray], ViewFacts]:
     """The features of the spine rows at the times `at`, and the facts of the view."""
+    match = seen.match
     if view.use.ttl is not None:
         there = match.times != NEVER
         match = match.without(there & (at - np.where(there, match.times, at) > view.use.ttl))
-    created, *features = match.take(["created_timestamp", *(column for column, _ in view.use.features)])
+    created, *features = match.take(["created_timestamp", *view.use.columns])
+    features = seen.mask(view.use.columns, features, match.times)
     if defaults := default_values(view.use):
         names = [name for _, name in view.use.features]
         features = [

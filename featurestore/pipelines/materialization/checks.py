@@ -120,12 +120,14 @@ def find_newest_event(runtime: Runtime, session: Session, view: FeatureView, sou
     return None if newest is None else int(newest)
 
 
-def judge(view: FeatureView, tally: Tally, newest: int | None, end: int, continues: bool) -> tuple[Outcome, ...]:
+def judge(view: FeatureView, tally: Tally, newest: int | None, end: int, continues: bool, withhold: bool = False) -> tuple[Outcome, ...]:
     """The outcome of each check of a view, in order, from the tally of all rows of a run and the result of `find_newest_event`.
 
     `end` is the end of the run's interval in microseconds. `continues`: the run starts at the watermark, where it is normal that there
-    are no new rows.
+    are no new rows. `withhold`: outcomes, which are recorded, name no row, since a policy may hide it.
     """
+    if withhold:
+        tally = replace(tally, breaches={name: replace(breach, first=None) for name, breach in tally.breaches.items()})
     return tuple(_judge(view, check, tally, newest, end, continues) for check in view.checks)
 
 

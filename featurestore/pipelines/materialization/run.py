@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from featurestore.access.policies import has_policy
 from featurestore.compiler.events import events_of
 from featurestore.compiler.log_diff import DELETED, first_rows
 from featurestore.compiler.query import Query
@@ -268,7 +269,7 @@ def _judge_checks(task: Task, interval: Interval, checkpoint: Checkpoint, contin
         return ()
     tally = Tally.from_dict(checkpoint.tally) if checkpoint.tally else Tally()
     newest = checks.find_newest_event(task.runtime, task.session, task.view, task.source, task.events, interval.upper)
-    outcomes = checks.judge(task.view, tally, newest, interval.upper, continues)
+    outcomes = checks.judge(task.view, tally, newest, interval.upper, continues, withhold=has_policy(task.runtime, task.view.name))
     checks.raise_on_errors(task.view, outcomes)
     return outcomes
 

@@ -23,6 +23,7 @@ from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.pipelines.planning.grants import grant_problems, grant_steps
 from featurestore.pipelines.planning.impact import with_impact
 from featurestore.pipelines.planning.policies import object_problems, policy_group_problems, policy_steps
+from featurestore.pipelines.planning.policy_lineage import lineage_problems
 from featurestore.pipelines.planning.step import Step, sql_diff
 from featurestore.records import stored_definition
 from featurestore.records.definitions import Applied, Registry, read_registry
@@ -118,6 +119,7 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     services = [_service_step(registry, service, versions) for service in definitions.services]
     problems.extend(_derived_problems(runtime, definitions, services, versions))
     problems.extend(object_problems(runtime, registry, definitions, versions))
+    problems.extend(lineage_problems(runtime, registry, definitions, versions))
     if problems:
         raise DefinitionError(problems)
     access = (*grant_steps(runtime, definitions), *policy_steps(runtime, definitions))

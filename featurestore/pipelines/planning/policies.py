@@ -129,20 +129,20 @@ def _object_problems(
     except RequestError as error:
         yield FieldProblem(owner, "table", error.message)
         return
-    maskable = {
-        name: sql_type for name, sql_type in on.columns.items() if name not in on.keys and not (on.is_view and name in TIME_COLUMNS)
-    }
+    # Also features that only earlier versions have.
+    known = [name for version in (on.columns, *(on.others or {}).values()) for name in version]
+    maskable = {name for name in known if name not in on.keys and not (on.is_view and name in TIME_COLUMNS)}
     for name, mask in policy.masks.items():
-        if name in on.columns and name not in maskable:
+        if name in known and name not in maskable:
             yield FieldProblem(owner, f"masks.{name}", "is a key or a time of the view, by which rows are joined; it cannot be masked")
         elif name not in maskable and not drifted:
             yield FieldProblem(owner, f"masks.{name}", f"no column {brief(name)}{near(name, maskable)}")
-        elif name in maskable:
+        elif name in on.columns:
             yield from (FieldProblem(owner, f"masks.{name}.sql", fault) for fault in unknown_columns(mask.sql, on.readable))
     if policy.rows is not None:
         yield from (FieldProblem(owner, "rows.sql", fault) for fault in unknown_columns(policy.rows.sql, on.readable))
     for name in policy.declassify:
-        if name not in maskable and not drifted:
+        if name not in {*maskable, *on.keys} and not drifted:
             yield FieldProblem(owner, "declassify", f"no feature {brief(name)}{near(name, maskable)}")
     for version, columns in {"": on.columns, **(on.others or {})}.items():
         yield from _type_problems(runtime, policy, columns, version)

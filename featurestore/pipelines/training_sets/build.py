@@ -23,8 +23,9 @@ from featurestore.pipelines.training_sets.observer import OnRowsWritten, RowObse
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.split_assignment import SplitAssigner, open_split_assigner
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
-from featurestore.pipelines.training_sets.training_set import MANIFEST, TAG, TrainingSet, manifest_json
+from featurestore.pipelines.training_sets.training_set import TAG, TrainingSet, manifest_json
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import MANIFEST, require_same_set_policies
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class StoredTrainingSet:
     snapshot_id: int
 
     def open(self, runtime: Runtime) -> TrainingSet:
-        """The training set. Raises: Forbidden for a reader without a right on its table."""
+        """The training set. Raises: Forbidden for a reader without a right on its table, or under other policies than it was made under."""
+        require_same_set_policies(runtime, self.manifest)
         stored = self.rows(runtime)
         statistics = partial(feature_statistics.load_or_measure, runtime, self.manifest, stored)
         return TrainingSet(self.manifest, stored.read, stored.files, statistics, runtime.settings)

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from featurestore.lakehouse import tables, tags
-from featurestore.pipelines.training_sets.training_set import MANIFEST, TAG
+from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import MANIFEST, has_same_set_policies
 from featurestore.values.result import SNAPSHOT_ID, Result
 
 
@@ -30,8 +31,9 @@ class TrainingSetInfo(Result):
 
 
 def list_training_sets(runtime: Runtime) -> list[TrainingSetInfo]:
-    """Every training set, newest first."""
-    listed = [_info(manifest, int(manifest["snapshot_id"])) for manifest in read_manifests(runtime)]
+    """Every training set that the runtime's reader may read by the policies it is under, newest first."""
+    manifests = (manifest for manifest in read_manifests(runtime) if has_same_set_policies(runtime, manifest))
+    listed = [_info(manifest, int(manifest["snapshot_id"])) for manifest in manifests]
     return sorted(listed, key=lambda row: row.created_at, reverse=True)
 
 

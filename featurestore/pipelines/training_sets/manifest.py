@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from featurestore.compiler.row_policy import RowPolicy, policies_digest
 from featurestore.joins.join import Joined
 from featurestore.joins.pinned import past_watermark_warnings
 from featurestore.pipelines.training_sets.digest import type_name
@@ -15,7 +16,7 @@ from featurestore.records.pinned import Pinned
 from featurestore.values import times
 from featurestore.values.humanize import format_duration
 
-VERSION = 4
+VERSION = 5
 """Increased when a field is added or changes its meaning."""
 
 LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "sqlglot")
@@ -47,6 +48,9 @@ def describe_join(prepared: PreparedTrainingSet, joined: Joined) -> dict[str, An
             "to": times.text(ends[1]) if ends else None,
             **(spine.origin or {}),
         },
+        # Only in training sets that were made for a principal.
+        **({} if prepared.reader is None else {"principal": prepared.reader}),
+        **({"policies": _policies_entry(prepared.policies)} if prepared.policies else {}),
         "label": request.label,
         "known": request.known,
         # Only in training sets of feature lookups.
@@ -95,6 +99,15 @@ def _view_entry(at: Pinned) -> dict[str, Any]:
         THROUGH.partition(".")[2].replace("-", "_"): times.text(at.state.through),
         "source_snapshots": at.state.snapshots,
     }
+
+
+def _policies_entry(policies: Mapping[str, RowPolicy]) -> dict[str, Any]:
+    """What was in force, without its SQL: whoever may read the rows may not see what it hides."""
+    objects = {
+        name: {"digest": policy.digest, "masks": [column for column, _ in policy.masks], "rows": policy.rows is not None}
+        for name, policy in policies.items()
+    }
+    return {"digest": policies_digest(policies), "objects": objects}
 
 
 def _dropped_versions_warnings(known: str, first: int | None, pinned: Mapping[str, Pinned]) -> list[str]:

@@ -4,16 +4,18 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from featurestore.compiler.row_policy import RowPolicy, policies_digest
 from featurestore.compiler.service_plan import ServicePlan
-from featurestore.errors import RequestError, brief, near
+from featurestore.errors import Forbidden, RequestError, brief, near
 from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.records.pinned import Pinned, pin
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import ResolvedService
 from featurestore.records.staleness import stale_spine_notes
+from featurestore.records.stored_sets import policies_of_join
 from featurestore.spines import grid
 from featurestore.spines.grid import SpineGrid
 from featurestore.spines.join_request import JoinRequest
@@ -26,7 +28,8 @@ class PreparedTrainingSet:
     """A training set ready to be built: its id, spine and pinned snapshots.
 
     `request` has no spine any more, and its split has the columns to hash. `notes` are warnings for the manifest; `seconds` is the
-    time that preparing took.
+    time that preparing took. `policies` are in force on its views and spine tables, by object, for `reader`, whom it is for; None: the
+    store itself.
     """
 
     id: str
@@ -37,6 +40,8 @@ class PreparedTrainingSet:
     pinned: Mapping[str, Pinned]
     notes: Sequence[str]
     seconds: float
+    policies: Mapping[str, RowPolicy] = field(default_factory=dict)
+    reader: str | None = None
 
 
 def prepare_training_set(runtime: Runtime, resolved: ResolvedService, request: TrainingSetRequest) -> PreparedTrainingSet:
@@ -54,9 +59,25 @@ def prepare_training_set(runtime: Runtime, resolved: ResolvedService, request: T
     for table in spine.tables():
         content.update(table)
     digest = content.table()
-    id = f"{request.name}-{_hash(prepared, plan, pinned, digest)}"
+    # Those of views as the tables were pinned with.
+    rules = {f"VIEW {use.view}": pinned[use.table].rules for use in plan.uses if not pinned[use.table].rules.is_open}
+    policies = {**policies_of_join(runtime, (), spine.origin), **rules}
+    id = f"{request.name}-{_hash(prepared, plan, pinned, digest, policies_digest(policies))}"
     notes = [*resolved.notes, *_stale_notes(resolved, spine, pinned)]
-    return PreparedTrainingSet(id, prepared, plan, spine, digest, pinned, notes, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return PreparedTrainingSet(id, prepared, plan, spine, digest, pinned, notes, seconds, policies, runtime.reader.recorded_name)
+
+
+def check_policies(runtime: Runtime, prepared: PreparedTrainingSet) -> None:
+    """Check that what is in force for the runtime's reader is what was when the training set was prepared. Raises: Forbidden; NotReady."""
+    if runtime.reader.sees_everything and prepared.reader is None:
+        return
+    now = policies_of_join(runtime, [use.view for use in prepared.plan.uses], prepared.spine.origin)
+    if policies_digest(now) != policies_digest(prepared.policies):
+        raise Forbidden(
+            f"the policies on what training set {prepared.id} reads have changed since it was asked for; ask for it again",
+            principal=prepared.reader,
+        )
 
 
 def _stale_notes(resolved: ResolvedService, spine: Spine, pinned: Mapping[str, Pinned]) -> Iterable[str]:
@@ -66,8 +87,8 @@ def _stale_notes(resolved: ResolvedService, spine: Spine, pinned: Mapping[str, P
     return stale_spine_notes(resolved.policies, resolved.plan, watermarks, spine.ends[1])
 
 
-def _hash(request: TrainingSetRequest, plan: ServicePlan, pinned: Mapping[str, Pinned], spine_digest: str) -> str:
-    """A hash of the request, the spine and the pinned snapshots."""
+def _hash(request: TrainingSetRequest, plan: ServicePlan, pinned: Mapping[str, Pinned], spine_digest: str, policies: str | None) -> str:
+    """A hash of the request, the spine, the pinned snapshots and the policies in force."""
     split = request.split
     content = {
         "service": plan.service,
@@ -79,6 +100,8 @@ def _hash(request: TrainingSetRequest, plan: ServicePlan, pinned: Mapping[str, P
         "known": request.known,
         # The order of the parts counts: each part starts where the one before ends.
         **({"exclude": list(request.exclude)} if request.exclude else {}),
+        # As the entries around it, left out where there is none, so that ids from before there were any are unchanged.
+        **({} if policies is None else {"policies": policies}),
         **({} if split is None else {"split": [list(split.by), [list(part) for part in split.parts]]}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,12 +7,14 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 
+from featurestore.compiler.row_policy import RowPolicy
 from featurestore.compiler.service_plan import ServicePlan, service_plan_from_dict
 from featurestore.errors import OutOfResources
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.records.pinned import pin
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import policies_of_views
 from featurestore.spines.reading import MEMORY_BYTES
 from featurestore.spines.spine import Spine, fit_rows, spine_in_memory
 from featurestore.spines.spool import KeptSpool
@@ -34,6 +36,8 @@ def spool(prepared: PreparedTrainingSet, folder: Path) -> None:
         "snapshots": {table: at.snapshot_id for table, at in prepared.pinned.items()},
         "notes": list(prepared.notes),
         "seconds": prepared.seconds,
+        "policies": {name: policy.to_dict() for name, policy in prepared.policies.items()},
+        "reader": prepared.reader,
     }
     (folder / PREPARED).write_bytes(orjson.dumps(document))
 
@@ -44,15 +48,18 @@ def load_spooled(runtime: Runtime, folder: Path) -> PreparedTrainingSet:
     document = orjson.loads((folder / PREPARED).read_bytes())
     plan = service_plan_from_dict(document["plan"])
     request = TrainingSetRequest.from_dict(document["request"])
+    policies = {name: RowPolicy.from_dict(policy) for name, policy in document.get("policies", {}).items()}
     prepared = PreparedTrainingSet(
         id=document["id"],
         request=request,
         plan=plan,
         spine=replace(_load_spine(folder / SPINE, plan, request.timestamp, document["rows"]), origin=document.get("origin")),
         spine_digest=document["spine_digest"],
-        pinned=pin(runtime, plan, document["snapshots"]),
+        pinned=pin(runtime, plan, document["snapshots"], policies=policies_of_views(policies)),
         notes=tuple(document["notes"]),
         seconds=document["seconds"],
+        policies=policies,
+        reader=document.get("reader"),
     )
     return replace(prepared, seconds=prepared.seconds + time.monotonic() - started)
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from featurestore.pipelines.training_sets.torch_rows import TorchRows
 
 TAG = "training-set-"
-MANIFEST = "featurestore.manifest"
 
 
 class OpenRows(Protocol):
