@@ -44,7 +44,7 @@ def under_policy(use: ViewUse, policy: BoundPolicy, joined: Query, defaults: Map
 
 
 def seen_rows(policy: BoundPolicy, columns: tuple[str, ...], rows: Handle) -> Query:
-    """Of rows with the raw columns of `reads(columns)` and ROW: whether each may be seen, and its masked columns, in order of ROW.
+    """Of rows with the raw columns of `reads(columns)` and ROW: ROW, whether each may be seen, and its masked columns.
 
     Masked columns are `raw_column` of their positions in `columns`.
     """
@@ -52,8 +52,8 @@ def seen_rows(policy: BoundPolicy, columns: tuple[str, ...], rows: Handle) -> Qu
     scope = {column: f"CAST({raw_column(index)} AS {types[column]})" for index, column in enumerate(reads)}
     values = policy.values(columns, scope)
     masked = [f"{values[column]} AS {raw_column(index)}" for index, column in enumerate(columns) if column in policy.masked]
-    selected = ", ".join([f"{policy.visible(scope)} AS {VISIBLE}", *masked])
-    return text_query(f"SELECT {selected} FROM {from_sql(rows)} ORDER BY {ROW}")
+    selected = ", ".join([ROW, f"{policy.visible(scope)} AS {VISIBLE}", *masked])
+    return text_query(f"SELECT {selected} FROM {from_sql(rows)}")
 
 
 def visible_keys(

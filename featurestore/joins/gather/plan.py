@@ -91,19 +91,17 @@ def plan_gather(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], 
 
 def _look_up(view: ViewJoin, seen: SeenRows, at: Numbers) -> tuple[list[pa.ChunkedArray], ViewFacts]:
     """The features of the spine rows at the times `at`, and the facts of the view."""
-    match = seen.match
     if view.use.ttl is not None:
-        there = match.times != NEVER
-        match = match.without(there & (at - np.where(there, match.times, at) > view.use.ttl))
-    created, *features = match.take(["created_timestamp", *view.use.columns])
-    features = seen.mask(view.use.columns, features, match.times)
+        there = seen.match.times != NEVER
+        seen = seen.without(there & (at - np.where(there, seen.match.times, at) > view.use.ttl))
+    created, *features = seen.take(["created_timestamp", *view.use.columns])
     if defaults := default_values(view.use):
         names = [name for _, name in view.use.features]
         features = [
             pc.fill_null(column, pa.scalar(defaults[name], column.type)) if name in defaults else column
             for name, column in zip(names, features, strict=True)
         ]
-    return features, _facts(view, at, match.times, to_micros(created))
+    return features, _facts(view, at, seen.match.times, to_micros(created))
 
 
 def _facts(view: ViewJoin, at: Numbers, joined: Numbers, created: Numbers) -> ViewFacts:

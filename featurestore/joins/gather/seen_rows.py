@@ -14,7 +14,7 @@ from featurestore.engine.session import Session
 from featurestore.joins.gather.as_of import NEVER
 from featurestore.joins.gather.view_log import Match
 from featurestore.joins.view_join import ViewJoin
-from featurestore.values.int64 import Numbers, int64_scalar, row_numbers, to_arrow, to_numpy
+from featurestore.values.int64 import Flags, int64_scalar, row_numbers, to_arrow, to_numpy
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,19 @@ class SeenRows:
     match: Match
     masked: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
 
-    def mask(self, names: Sequence[str], raw: Sequence[pa.ChunkedArray], times: Numbers) -> list[pa.ChunkedArray]:
-        """The columns of these names, raw or masked, NULL for the spine rows whose match has no time."""
-        if not self.masked:
-            return list(raw)
-        there = pc.equal(to_arrow((times != NEVER).astype(np.int64)), int64_scalar(1))
-        return [
-            pc.if_else(there, self.masked[name].cast(column.type), pa.scalar(None, column.type)) if name in self.masked else column
-            for name, column in zip(names, raw, strict=True)
-        ]
+    def without(self, gone: Flags) -> "SeenRows":
+        """Those without the spine rows where `gone` is true."""
+        return SeenRows(self.match.without(gone), self.masked)
+
+    def take(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
+        """These columns of each spine row's match, raw or masked, NULL for none."""
+        raw = [name for name in names if name not in self.masked]
+        columns = dict(zip(raw, self.match.take(raw), strict=True)) if raw else {}
+        if self.masked:
+            there = pc.equal(to_arrow((self.match.times != NEVER).astype(np.int64)), int64_scalar(1))
+            for name, column in self.masked.items():
+                columns[name] = pc.if_else(there, column, pa.scalar(None, column.type))
+        return [columns[name] for name in names]
 
 
 def see_rows(session: Session, view: ViewJoin, match: Match) -> SeenRows:
@@ -44,10 +48,16 @@ def see_rows(session: Session, view: ViewJoin, match: Match) -> SeenRows:
     if not names and not policy.filters:
         return SeenRows(match)
     reads = policy.reads(names)
-    rows = len(match.times)
-    raw = dict(zip(map(raw_column, range(len(reads))), match.take(reads), strict=True)) if reads else {}
-    added = session.add("seen", pa.table({ROW: row_numbers(rows), **raw}))
+    raw = match.take(reads) if reads else []
+    columns = dict(zip(map(raw_column, range(len(reads))), raw, strict=True))
+    added = session.add("seen", pa.table({ROW: row_numbers(len(match.times)), **columns}))
     seen = session.batches(seen_rows(policy, names, added)).read_all()
+    numbers = to_numpy(seen.column(ROW), 0)
+    if not (numbers[1:] > numbers[:-1]).all():
+        # The engine keeps the order of rows that it only projects; sorting all of them would cost as much as the rest.
+        seen = seen.take(to_arrow(np.argsort(numbers)))
+    masked = {name: seen.column(raw_column(index)).cast(raw[index].type) for index, name in enumerate(names)}
+    if not policy.filters:
+        return SeenRows(match, masked)
     visible = to_numpy(seen.column(VISIBLE).cast(pa.int64()), 0) == 1
-    masked = {name: seen.column(raw_column(index)) for index, name in enumerate(names)}
-    return SeenRows(match.without(~visible) if policy.filters else match, masked)
+    return SeenRows(match.without(~visible), masked)
