@@ -19,22 +19,25 @@ from featurestore.values.int64 import Flags, int64_scalar, row_numbers, to_arrow
 
 @dataclass(frozen=True)
 class SeenRows:
-    """A match without the rows that are hidden, and the values of masked columns, which also stand where there is no row."""
+    """A match without the rows that are hidden, and the columns that are known, among them the masked ones.
+
+    Those have values also where there is no row.
+    """
 
     match: Match
-    masked: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
+    known: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
 
     def without(self, gone: Flags) -> "SeenRows":
         """Those without the spine rows where `gone` is true."""
-        return SeenRows(self.match.without(gone), self.masked)
+        return SeenRows(self.match.without(gone), self.known)
 
     def take(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
         """These columns of each spine row's match, raw or masked, NULL for none."""
-        raw = [name for name in names if name not in self.masked]
+        raw = [name for name in names if name not in self.known]
         columns = dict(zip(raw, self.match.take(raw), strict=True)) if raw else {}
-        if self.masked:
+        if self.known:
             there = pc.equal(to_arrow((self.match.times != NEVER).astype(np.int64)), int64_scalar(1))
-            for name, column in self.masked.items():
+            for name, column in self.known.items():
                 columns[name] = pc.if_else(there, column, pa.scalar(None, column.type))
         return [columns[name] for name in names]
 
@@ -57,7 +60,9 @@ def see_rows(session: Session, view: ViewJoin, match: Match) -> SeenRows:
         # The engine keeps the order of rows that it only projects; sorting all of them would cost as much as the rest.
         seen = seen.take(to_arrow(np.argsort(numbers)))
     masked = {name: seen.column(raw_column(index)).cast(raw[index].type) for index, name in enumerate(names)}
+    # What was read for the policy is not read again.
+    shown = {name: column for name, column in zip(reads, raw, strict=True) if name in view.use.columns} | masked
     if not policy.filters:
-        return SeenRows(match, masked)
+        return SeenRows(match, shown)
     visible = to_numpy(seen.column(VISIBLE).cast(pa.int64()), 0) == 1
-    return SeenRows(match.without(~visible), masked)
+    return SeenRows(match.without(~visible), shown)
