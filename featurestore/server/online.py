@@ -15,7 +15,7 @@ from featurestore.server.fast_lookups import NEEDS, PATH
 from featurestore.server.media_types import ARROW, JSON, prefers_arrow
 from featurestore.server.metrics import Metrics
 from featurestore.server.requests import OnlineBody
-from featurestore.server.routing import BareRoute, body_of, post, schema_of
+from featurestore.server.routing import BareRoute, BodySchema, body_of, post
 from featurestore.store import FeatureStore, read_as
 
 READS_IN_LOOP = 600
@@ -42,7 +42,7 @@ class Online:
 
     def routes(self) -> list[APIRoute]:
         """The route of online lookups."""
-        openapi = {"parameters": PARAMETERS, **body_of((JSON, schema_of(OnlineBody)))}
+        openapi = {"parameters": PARAMETERS, **body_of((JSON, BodySchema(OnlineBody)))}
         arrow = {"schema": {"type": "string", "format": "binary"}}
         answer = {"model": responses.OnlineFeatures, "content": {ARROW: arrow}}
         return [post(PATH, self.look_up, "online", needs=NEEDS, kind=BareRoute, responses={200: answer}, openapi_extra=openapi)]

@@ -9,7 +9,7 @@ from starlette.datastructures import FormData, UploadFile
 from featurestore.errors import RequestError
 from featurestore.server import json_body
 from featurestore.server.requests import Body
-from featurestore.server.routing import body_of, schema_of
+from featurestore.server.routing import BodySchema, body_of
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.values import json_numbers
 
@@ -53,10 +53,7 @@ async def read(
 
 def describe(form_model: type[Body], json_model: type[Body], field: str = "spine") -> dict[str, Any]:
     """The OpenAPI description of the JSON body and the form."""
-    form = schema_of(form_model)
-    form["properties"][field] = {"type": "string", "format": "binary", "description": "a Parquet or Arrow IPC file"}
-    form["required"] = [*form.get("required", []), field]
-    return body_of(("application/json", schema_of(json_model)), ("multipart/form-data", form))
+    return body_of(("application/json", BodySchema(json_model)), ("multipart/form-data", BodySchema(form_model, field)))
 
 
 async def _parse_form(request: Request) -> FormData:

@@ -17,7 +17,7 @@ from featurestore.server.models.routes import ALIAS, NAME, NEEDS, NEEDS_USE
 from featurestore.server.request_ids import request_id_of
 from featurestore.server.requests import InferenceBody
 from featurestore.server.responses import inference as bodies
-from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
+from featurestore.server.routing import BareRoute, BodySchema, body_of, get, post
 from featurestore.settings import Settings
 
 TAG = "inference protocol"
@@ -36,7 +36,7 @@ class InferenceProtocol:
 
     def routes(self) -> list[APIRoute]:
         """The routes of the protocol."""
-        body = body_of(("application/json", schema_of(InferenceBody)))
+        body = body_of(("application/json", BodySchema(InferenceBody)))
         documented: dict[int, dict[str, Any]] = {200: {"model": bodies.InferenceResponse}}
         return [
             get("/v2", self.server_metadata, TAG, needs=Needs.CREDENTIALS, response_model=bodies.ServerMetadata),

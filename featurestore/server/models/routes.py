@@ -16,7 +16,7 @@ from featurestore.server.bounds import check_entities
 from featurestore.server.models.predictor import Predictor, Question, Selection
 from featurestore.server.request_ids import request_id_of
 from featurestore.server.requests import InvocationBody
-from featurestore.server.routing import BareRoute, body_of, get, post, schema_of
+from featurestore.server.routing import BareRoute, BodySchema, body_of, get, post
 from featurestore.store import FeatureStore
 from featurestore.values import json_encoding
 from featurestore.values.result import to_dicts
@@ -40,7 +40,7 @@ class Models:
 
     def routes(self) -> list[APIRoute]:
         """The routes of models."""
-        openapi = {"parameters": PARAMETERS, **body_of(("application/json", schema_of(InvocationBody)))}
+        openapi = {"parameters": PARAMETERS, **body_of(("application/json", BodySchema(InvocationBody)))}
         documented: dict[int, dict[str, Any]] = {200: {"model": responses.Predictions}}
         return [
             get("/v1/models", self.list_models, TAG, needs=Needs.VERB, response_model=list[responses.Model]),
