@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.compiler.computing import ANY, FUNCTIONS, HOUR, NARROW, TOGETHER, WIDE, Row, computer, make_view
+from tests.thorough import choose
 
 LOW, HIGH = -20 * HOUR, 60 * HOUR
 SUMS = ("sum", "mean")
@@ -57,7 +58,7 @@ def exactly(rows: list[Row] | None) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=choose(5, thorough=50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     functions=st.sampled_from(TOGETHER),
     events=events_of(DOUBLES) | events_of(st.floats(-1e6, 1e6)),
@@ -129,7 +130,7 @@ def test_what_a_sum_of_extremes_is(tmp_path: Path, values: list[float], total: f
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=choose(5, thorough=60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(DOUBLES.filter(math.isfinite) | st.integers(-60, 60).map(lambda n: n * 5e-324), min_size=1, max_size=12))
 @example([9.1093837e-31])
 @example([1.2345678901234567e-20, 1.2345678901234567e-12, 1e22, -1e22])

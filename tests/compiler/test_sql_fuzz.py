@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 
 from featurestore.compiler.expressions import SqlProblem, canonical, parse_query, parse_row, query_tables, quote_name, render, render_query
 from tests.compiler import duckdb_parser
+from tests.thorough import choose
 
 COLUMNS = ("x", "y", "current_date", 'we"ird; name')
 SCOPE = {name: quote_name(name) for name in COLUMNS}
@@ -146,12 +147,7 @@ def _fuzz(connection: duckdb.DuckDBPyConnection, examples: int) -> None:
 
 @pytest.mark.slow
 def test_what_is_accepted_is_one_harmless_expression(connection: duckdb.DuckDBPyConnection) -> None:
-    _fuzz(connection, 80)
-
-
-@pytest.mark.slow
-def test_the_same_for_many_more(connection: duckdb.DuckDBPyConnection) -> None:
-    _fuzz(connection, 3000)
+    _fuzz(connection, choose(600, thorough=3_000))
 
 
 def test_honest_forms_are_accepted() -> None:
