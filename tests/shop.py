@@ -17,6 +17,7 @@ from featurestore.server.connection import protocol_of
 from featurestore.server.jobs.consumer import JobConsumer
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.run import listen, url_of
+from tests.forked import fork_context
 
 TIME = pa.timestamp("us", tz="UTC")
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -141,6 +142,7 @@ def working(store: FeatureStore) -> Iterator[None]:
     of a session fork from one process that has imported everything.
     """
     settings = store.settings
+    fork_context()
     consumer = JobConsumer(
         jobs_path(settings), settings.to_json_with_secrets(), settings.job_workers, settings.job_memory(), settings.spill_path()
     )

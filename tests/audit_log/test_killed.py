@@ -2,44 +2,48 @@
 
 import os
 import signal
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
 
 import httpx
 import pytest
 
-from featurestore import FeatureStore
+from featurestore import FeatureStore, Settings
 from featurestore.audit_log.folder import audit_path, list_segments
-from tests.cli.running import COMMAND, environment
+from tests import shop
+from tests.forked import fork_context
+from tests.thorough import choose
 
-KILLS, CLIENTS, REQUESTS = 3, 4, 100
+KILLS, CLIENTS, REQUESTS = 3, 4, choose(40, thorough=100)
+
+
+def serve(settings: dict[str, Any], parent: Connection) -> None:
+    """Serve until the process is killed."""
+    with FeatureStore(settings=Settings(**settings)) as store, shop.serving(store) as url:
+        parent.send(url)
+        threading.Event().wait()
 
 
 @contextmanager
-def running(store: FeatureStore) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """A server in a session of its own, which flushes all the time."""
-    settings = {"HOME": str(store.settings.home_path()), "AUDIT_LOG": "on", "AUDIT_LOG_SECONDS": "0.05", "PORT": "0"}
-    process = subprocess.Popen(
-        [*COMMAND, "serve"],
-        env=environment(**{f"FEATURESTORE_{name}": value for name, value in settings.items()}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def running(store: FeatureStore) -> Iterator[tuple[str, int]]:
+    """The address and the id of a server process, which flushes all the time; it is killed at the latest at the end of the block."""
+    context = fork_context()
+    ours, theirs = context.Pipe(duplex=False)
+    settings = {"home": store.settings.home_path(), "audit_log": "on", "audit_log_seconds": 0.05}
+    process = context.Process(target=serve, args=(settings, theirs), daemon=True)
+    process.start()
+    theirs.close()
     try:
-        assert process.stdout is not None
-        line = next(line for line in process.stdout if "http://" in line)
-        yield next(word for word in line.split() if word.startswith("http://")), process
+        assert ours.poll(60)
+        yield ours.recv(), process.pid or 0
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        process.kill()
+        process.join()
+        ours.close()
 
 
 def ask(url: str, name: str, answered: list[str], enough: threading.Event) -> None:
@@ -62,13 +66,13 @@ def ask(url: str, name: str, answered: list[str], enough: threading.Event) -> No
 def test_kill_9_under_load_loses_and_doubles_nothing(own_shop: FeatureStore) -> None:
     answered: list[str] = []
     for kill in range(KILLS):
-        with running(own_shop) as (url, process):
+        with running(own_shop) as (url, pid):
             enough = threading.Event()
             threads = [threading.Thread(target=ask, args=(url, f"{kill}-{client}", answered, enough)) for client in range(CLIENTS)]
             for thread in threads:
                 thread.start()
             assert enough.wait(60)
-            os.killpg(process.pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             for thread in threads:
                 thread.join()
     result = own_shop.verify_audit_log(own_shop.audit_log_heads())

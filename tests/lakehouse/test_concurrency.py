@@ -1,6 +1,5 @@
 """Concurrent processes: one of them wins a compare-and-swap, and a log loses no rows."""
 
-import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
@@ -9,18 +8,16 @@ import pytest
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.settings import Settings
+from tests.forked import fork_context
 from tests.lakehouse import writers
 from tests.lakehouse.data import EVENTS, files
-
-# Processes that share nothing with this one, yet import everything once for all of them.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.lakehouse.writers"])
 
 
 def run(count: int, target: Callable[..., None], settings: Settings, *more: Any) -> None:
     """Let `count` processes do the same at the same time."""
-    barrier = CONTEXT.Barrier(count)
-    processes = [CONTEXT.Process(target=target, args=(settings, number, barrier, *more)) for number in range(count)]
+    context = fork_context()
+    barrier = context.Barrier(count)
+    processes = [context.Process(target=target, args=(settings, number, barrier, *more)) for number in range(count)]
     for process in processes:
         process.start()
     for process in processes:
@@ -28,10 +25,11 @@ def run(count: int, target: Callable[..., None], settings: Settings, *more: Any)
     assert [process.exitcode for process in processes] == [0] * count
 
 
+@pytest.mark.slow
 def test_exactly_one_append_wins(settings: Settings) -> None:
     with open_catalog(settings) as catalog:
         tables.create(catalog, "features.f", EVENTS, month_of="t")
-        outcomes = CONTEXT.Queue()
+        outcomes = fork_context().Queue()
         run(2, writers.append_once, settings, outcomes)
         assert sorted(outcomes.get(timeout=5) for _ in range(2)) == ["lost", "won"]
         table = tables.load(catalog, "features.f")

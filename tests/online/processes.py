@@ -1,7 +1,6 @@
 """The processes in the tests of online stores: they read during changes, or publish until they are killed."""
 
-import sys
-from collections.abc import Callable
+from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -61,17 +60,11 @@ def watch(url: str, keys: int, started: Event, enough: Event, stop: Event, wrong
     store.close()
 
 
-def main(url: str, number: str, keys: str, mode: str) -> None:
-    """Publish one round, saying when it begins and when it is done."""
+def publish_once(url: str, number: int, keys: int, replace: bool, parent: Connection) -> None:
+    """Publish one round, say when it begins and when it is done, and wait for the parent to end this process or the connection."""
     store = open_small(url)
-    say: Callable[[str], int] = sys.stdout.write
-    say("begin\n")
-    sys.stdout.flush()
-    publish_round(store, "v", int(number), int(keys), replace=mode == "replace")
-    say("done\n")
-    sys.stdout.flush()
-    sys.stdin.read()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parent.send("begin")
+    publish_round(store, "v", number, keys, replace=replace)
+    parent.send("done")
+    parent.poll(None)
+    store.close()

@@ -1,11 +1,10 @@
 """Readers in other processes and threads see only complete publishes, also if the writer is killed."""
 
 import multiprocessing
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from featurestore.online.keys import encode_key
 from featurestore.online.redis.client import RedisClient
 from featurestore.online.store import Cursor
+from tests.forked import fork_context
 from tests.online import processes
 from tests.online.processes import numbers_in, open_small, publish_round
 from tests.online.worlds import IN_A_CLUSTER_TOO, table
@@ -22,11 +22,11 @@ MOST_ROUNDS = 500
 
 
 @pytest.fixture
-def spawned() -> Iterator[list[multiprocessing.process.BaseProcess]]:
+def started() -> Iterator[list[multiprocessing.process.BaseProcess]]:
     """Processes that are ended with the test."""
-    started: list[multiprocessing.process.BaseProcess] = []
-    yield started
-    for process in started:
+    running: list[multiprocessing.process.BaseProcess] = []
+    yield running
+    for process in running:
         process.join(10)
         if process.is_alive():
             process.kill()
@@ -34,14 +34,14 @@ def spawned() -> Iterator[list[multiprocessing.process.BaseProcess]]:
 
 @pytest.mark.slow
 @IN_A_CLUSTER_TOO
-def test_reader_processes_see_whole_publishes_only(url: str, spawned: list[multiprocessing.process.BaseProcess]) -> None:
-    context = multiprocessing.get_context("spawn")
+def test_reader_processes_see_whole_publishes_only(url: str, started: list[multiprocessing.process.BaseProcess]) -> None:
+    context = fork_context()
     stop, wrong = context.Event(), context.Queue()
     ready, enough = ([context.Event() for _ in range(2)] for _ in range(2))
     for events in zip(ready, enough, strict=True):
         process = context.Process(target=processes.watch, args=(url, KEYS, *events, stop, wrong), daemon=True)
         process.start()
-        spawned.append(process)
+        started.append(process)
     assert all(event.wait(30) for event in ready)
     store = open_small(url)
     number = 0
@@ -106,22 +106,30 @@ def test_two_writers_take_turns(url: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode,when", [("upsert", "writing"), ("replace", "writing"), ("upsert", "halfway")])
-def test_a_writer_killed_in_the_middle_leaves_the_old_state(url: str, mode: str, when: str) -> None:
+def test_a_writer_killed_in_the_middle_leaves_the_old_state(
+    url: str, mode: str, when: str, started: list[multiprocessing.process.BaseProcess]
+) -> None:
     keys, expected = 20_000, [("v", [(key,) for key in range(0, 20_000, 100)])]
     store = open_small(url)
-    started = time.monotonic()
+    began = time.monotonic()
     publish_round(store, "v", 1, keys)
-    halfway = (time.monotonic() - started) / 2
+    halfway = (time.monotonic() - began) / 2
     reader = open_small(url, readonly=True)
     begun = has_begun_to_write(url) if when == "writing" else has_passed(halfway)
-    command = [sys.executable, "-m", "tests.online.processes", url, "2", str(keys), mode]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "begin\n"
-        while not begun():
-            pass
-        child.kill()
-        done = "done" in child.stdout.read()
+    context = fork_context()
+    ours, theirs = context.Pipe()
+    writer = context.Process(target=processes.publish_once, args=(url, 2, keys, mode == "replace", theirs), daemon=True)
+    writer.start()
+    theirs.close()
+    started.append(writer)
+    assert ours.recv() == "begin"
+    while not begun():
+        pass
+    writer.kill()
+    writer.join()
+    done = False
+    with suppress(EOFError):
+        done = ours.recv() == "done"
     for state in (reader.read(expected), store.read(expected)):
         assert numbers_in(state[0]) in (({2},) if done else ({1}, {2}))
     publish_round(store, "v", 3, keys)

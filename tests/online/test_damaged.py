@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import lmdb
@@ -16,40 +18,12 @@ from featurestore.errors import NotReady
 from featurestore.online.lmdb.pages import damage
 from featurestore.online.lmdb.store import LmdbStore
 from featurestore.online.store import Cursor, OnlineStore
+from tests.forked import fork_context
 from tests.online.processes import publish_round
 from tests.online.worlds import table
 
 KEYS = 5000
 PAGE = 4096
-USES = """
-import os, sys
-from featurestore.errors import NotReady
-from featurestore.online.lmdb.store import LmdbStore
-from tests.online.test_damaged import DAMAGES, KEYS, uses
-
-folder, name, when = sys.argv[1:]
-store = None
-if when == "open":
-    store = LmdbStore(folder)
-    for use in uses(store):
-        use()
-    DAMAGES[name](os.path.join(folder, "data.mdb"))
-refused = 0
-for readonly in (True, False) if store is None else (None,):
-    try:
-        opened = LmdbStore(folder, readonly=readonly) if store is None else store
-    except NotReady as error:
-        print(error)
-        continue
-    for use in uses(opened):
-        try:
-            use()
-        except NotReady as error:
-            print(error)
-        else:
-            raise SystemExit("an answer from a damaged file")
-"""
-
 WITHIN = """
 import os, sys
 from featurestore.online.lmdb.store import LmdbStore
@@ -149,18 +123,48 @@ def folder(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "online"))
 
 
+def use_damaged(folder: Path, name: str, when: str, parent: Connection) -> None:
+    """Damage a store's file after or before it is opened, use the store in every way, and tell the parent each refusal."""
+    file = str(folder / "data.mdb")
+    store = LmdbStore(folder) if when == "open" else None
+    if store is not None:
+        for use in uses(store):
+            use()
+    DAMAGES[name](file)
+    for readonly in (True, False) if store is None else (None,):
+        try:
+            opened = store or LmdbStore(folder, readonly=bool(readonly))
+        except NotReady as error:
+            parent.send(str(error))
+            continue
+        for use in uses(opened):
+            try:
+                use()
+            except NotReady as error:
+                parent.send(str(error))
+            else:
+                raise AssertionError("an answer from a damaged file")
+
+
 def use_in_process(folder: Path, name: str, when: str) -> list[str]:
     """What a process says that uses a damaged store in every way."""
-    command = [sys.executable, "-W", "ignore", "-c", USES, str(folder), name, when]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    return ran.stdout.splitlines()
+    context = fork_context()
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=use_damaged, args=(folder, name, when, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    process.join(60)
+    assert process.exitcode == 0
+    said = []
+    with ours, suppress(EOFError):
+        while True:
+            said.append(ours.recv())
+    return said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 def test_what_is_damaged_is_said_when_it_is_opened(folder: Path, name: str) -> None:
-    DAMAGES[name](str(folder / "data.mdb"))
     said = use_in_process(folder, name, "before")
     assert len(said) == 2
     assert all(f"{folder} is damaged" in line and "delete the folder and run featurestore publish" in line for line in said)

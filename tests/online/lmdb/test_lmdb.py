@@ -14,7 +14,8 @@ from featurestore.online.factory import open_online
 from featurestore.online.lmdb.environments import ENVIRONMENTS, Environments
 from featurestore.online.lmdb.store import LmdbStore
 from featurestore.online.store import Cursor, OnlineStore
-from tests.online.processes import numbers_in, open_small, publish_round
+from tests.forked import fork_context
+from tests.online.processes import numbers_in, open_small, publish_once, publish_round
 from tests.online.worlds import table
 
 FORKING = """
@@ -83,8 +84,15 @@ def test_readers_follow_a_map_that_another_process_made_larger(tmp_path: Path) -
     url = f"lmdb://{tmp_path}"
     store = open_small(url)
     publish_round(store, "v", 1, 10)
-    command = [sys.executable, "-m", "tests.online.processes", url, "2", "50000", "upsert"]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    context = fork_context()
+    ours, theirs = context.Pipe()
+    writer = context.Process(target=publish_once, args=(url, 2, 50_000, False, theirs), daemon=True)
+    writer.start()
+    assert [ours.recv(), ours.recv()] == ["begin", "done"]
+    ours.close()
+    theirs.close()
+    writer.join(60)
+    assert writer.exitcode == 0
     assert numbers_in(store.read([("v", [(1,), (49_999,)])])[0]) == {2}
     publish_round(store, "v", 3, 50_000)
     assert numbers_in(store.read([("v", [(1,), (49_999,)])])[0]) == {3}

@@ -1,6 +1,5 @@
 """A materialization that is killed at any time loses nothing and shows no partial result, and the next one completes it."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
+from tests.forked import fork_context
 from tests.pipelines.materialization import killed
 from tests.worlds import STAMP, load_source
 
@@ -20,14 +20,6 @@ KEYS = 6
 CHUNK_ROWS = 120
 SCHEMA = pa.schema([("k", pa.int64()), ("at", STAMP), ("x", pa.float64())])
 TABLES = ("counts_v1", "last_v1")
-# What a process would import before it comes to the work that it is killed in.
-PRELOADED = [
-    "__main__",
-    "tests.pipelines.materialization.killed",
-    "pyiceberg.catalog.sql",
-    "sqlalchemy.dialects.sqlite",
-    "featurestore.online.lmdb.store",
-]
 
 
 def events(first: int, last: int) -> pa.Table:
@@ -76,8 +68,7 @@ def test_a_kill_at_every_step_and_anywhere(tmp_path: Path) -> None:
     store = open_store(home)
     load_source(store, "raw.s", events(0, 24 * 30))
     store.apply([declare()])
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(PRELOADED)
+    processes = fork_context()
     sizes: dict[str, set[int]] = {name: set() for name in TABLES}
     kills, lives, hours = 0, 0, 24 * 30
     # Steps are where it matters most: one process dies at each, in no order; each fourth is shot at whatever it is doing, which is 0.

@@ -1,6 +1,5 @@
 """Concurrent builds, runs and maintenance in separate processes: equal requests make one training set, and none is lost."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +9,8 @@ import pytest
 
 from featurestore import FeatureStore, Settings
 from featurestore.pipelines.training_sets.training_set import TAG
+from tests.forked import fork_context
 from tests.lakehouse import postgres
-from tests.pipelines.materialization.test_killed import PRELOADED
 from tests.pipelines.training_sets import builders
 
 BUILDERS = 3
@@ -33,8 +32,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
 
 def at_once(settings: Settings, works: list[tuple[Callable[..., None], Any]]) -> list[tuple[int, str, str, str]]:
     """Do these works at once, each in a process; what the builders came to: rows, id, digest and snapshot of each training set."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([*PRELOADED, "tests.pipelines.training_sets.builders", "sqlalchemy.dialects.postgresql.psycopg2"])
+    processes = fork_context()
     barrier, outcomes = processes.Barrier(len(works)), processes.Queue()
     running = []
     for work, argument in works:

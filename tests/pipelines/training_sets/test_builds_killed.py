@@ -1,6 +1,5 @@
 """A build that is killed at any time shows no partial result; the same request completes it, and maintenance removes leftovers."""
 
-import multiprocessing
 import random
 import signal
 from datetime import timedelta
@@ -13,7 +12,7 @@ from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.training_set import TAG
-from tests.pipelines.materialization.test_killed import PRELOADED
+from tests.forked import fork_context
 from tests.pipelines.training_sets import builders
 
 TABLES = ("counts_v1", "last_v1")
@@ -24,9 +23,7 @@ BLIND = 4
 
 def kill(home: Path, name: str, rows: int, dies_at: int, seconds: float | None) -> bool:
     """Whether a process that builds this was killed: at this step, or after so many seconds."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([*PRELOADED, "tests.pipelines.training_sets.builders"])
-    process = processes.Process(target=builders.die, args=(home, name, rows, dies_at))
+    process = fork_context().Process(target=builders.die, args=(home, name, rows, dies_at))
     process.start()
     process.join(120 if seconds is None else seconds)
     if process.is_alive():

@@ -1,6 +1,5 @@
 """Predictions over HTTP are in their table once, in order and whole, also when the server is killed."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -27,6 +26,7 @@ from featurestore.errors import Conflict
 from featurestore.models import LoadedModel
 from featurestore.models.prediction_log.log import PredictionLog, flush_file
 from tests import shop
+from tests.forked import fork_context
 
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 
@@ -83,8 +83,7 @@ def predict(settings: dict[str, Any], parent: Connection) -> None:
 @contextmanager
 def killed(work: Callable[[dict[str, Any], Connection], None], settings: dict[str, Any]) -> Iterator[tuple[Connection, int]]:
     """A process, and what it sends, that is killed at the latest at the end of the block."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.server.models.test_prediction_log"])
+    context = fork_context()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(settings, theirs), daemon=True)
     process.start()

@@ -1,0 +1,31 @@
+"""Processes of tests that start fast: all are forked from one that has imported what any of them needs."""
+
+import multiprocessing
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+
+PRELOADED = [
+    "__main__",
+    "featurestore.online.lmdb.store",
+    "featurestore.server.jobs.process",
+    "pyiceberg.catalog.sql",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.dialects.sqlite",
+    "tests.lakehouse.writers",
+    "tests.online.processes",
+    "tests.pipelines.materialization.killed",
+    "tests.pipelines.training_sets.builders",
+    "tests.server.models.test_prediction_log",
+]
+
+
+def fork_context() -> ForkServerContext:
+    """The context of processes that share nothing with this one.
+
+    Python has one fork server, which imports what was named before the first fork: here it is started with everything, so that a process
+    imports nothing itself, whichever test comes first. The jobs of servers in this process are forked from it, too.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
+    return context
