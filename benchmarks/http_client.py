@@ -11,25 +11,26 @@ from urllib.parse import urlsplit
 MIB = 1 << 20
 
 
-def post_request(url: str, path: str, body: bytes) -> bytes:
+def post_request(url: str, path: str, body: bytes, token: str | None = None) -> bytes:
     """The bytes of a POST of JSON."""
-    head = f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    access = f"Authorization: Bearer {token}\r\n" if token is not None else ""
+    head = f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nContent-Type: application/json\r\n{access}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 class Connection:
     """HTTP/1.1 on one connection that stays open."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         address = urlsplit(url)
-        self._url = url
+        self._url, self._token = url, token
         self.socket = socket.create_connection((address.hostname or "", address.port or 80))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
 
     def post(self, path: str, body: bytes) -> bytes:
         """The body of the answer. Raises: RuntimeError unless the status is 200."""
-        self.socket.sendall(post_request(self._url, path, body))
+        self.socket.sendall(post_request(self._url, path, body, self._token))
         while (answer := self.receive()) is None:
             continue
         return answer

@@ -177,10 +177,10 @@ def _compare(
     return costs[1:]
 
 
-def measure_cost(server: Running, case: Case, bodies: Sequence[bytes]) -> Cost:
-    """The cost of CALLS requests."""
+def measure_cost(server: Running, case: Case, bodies: Sequence[bytes], token: str | None = None) -> Cost:
+    """The cost of CALLS requests with an API key."""
     # A new connection each time: the server closes one that is idle while the others have their turns.
-    with closing(Connection(server.url)) as connection:
+    with closing(Connection(server.url, token)) as connection:
         waited, before = [], server.processor_seconds()
         for call in range(CALLS):
             began = time.perf_counter()

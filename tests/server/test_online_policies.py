@@ -157,13 +157,14 @@ def test_a_policy_holds_within_a_second_and_never_without_its_registry(people: P
     wait_until(lambda: [rows_of(people.ask(name))[:2] for name in SEEN] == list(SEEN.values()))
     with monkeypatch.context() as patch:
         # As if the catalog had not responded for five minutes.
-        patch.setattr(PolicyBook, "_fresh", _unread)
+        patch.setattr(PolicyBook, "_fresh", unread)
         for url, accept in ROUTES:
             refused = people.ask("masked", url, accept)
             assert (refused.status_code, refused.json()["error"]["type"]) == (503, "NotReady")
             assert people.ask("admin", url, accept).status_code == 200
 
 
-def _unread(self: PolicyBook) -> Any:
+def unread(self: PolicyBook) -> Any:
+    """As `PolicyBook._fresh` after five minutes without the catalog."""
     self._looked = float("-inf")
     return super(PolicyBook, self)._fresh()

@@ -24,6 +24,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     `at` is the time of the lookup and `predicted_at` that after the prediction, in microseconds. `rows` are the numbers of the rows in
     the request; None: all, in order. `overridden` has the features that the caller sent, by row; None: none. `statuses` and `values` have
     a list with an item for each row. `predictions_json`: the predictions are JSON texts, since their values have no other form.
+    `policies` is the digest of the policies in force for whoever asked; None: none.
     """
 
     layout: int
@@ -42,6 +43,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     values: Sequence[Sequence[Any]]
     predictions: Sequence[Any]
     predictions_json: bool = False
+    policies: str | None = None
 
 
 def _encode_other(value: Any) -> Any:
@@ -91,6 +93,7 @@ def to_rows(model: LoggedModel, pins: str, entries: Sequence[Entry]) -> Predicti
         "snapshots": repeat_value(pins, count),
         "statuses": pa.array(statuses, pa.string()),
         "edition": _spread([entry.edition for entry in entries], counts, pa.int64()),
+        "policies_digest": _spread([entry.policies for entry in entries], counts, pa.string()),
     }
     types = [sql_type or entries[0].derived_types.get(name) for name, sql_type in model.columns]
     columns = [[value for entry in entries for value in entry.values[index]] for index in range(len(types))]

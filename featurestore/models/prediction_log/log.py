@@ -171,6 +171,7 @@ class PredictionLog:
             derived_types=features.derived_types,
             values=[features.columns[name] for name, _ in model.logged.columns],
             predictions=finished.prediction.predictions,
+            policies=features.policies,
         )
 
     def _table_of(self, model: str) -> str:

@@ -38,6 +38,7 @@ class FeatureRows:
     `sent` has the features from the caller. `as_of` is the time of each row; None: `at`, the time of an online lookup in microseconds.
     `status` has, for features that were looked up online, the status of each row by view, and `watermarks` (microseconds) those of the
     feature tables; `edition` is that of the lookup, and `derived_types` has the DuckDB types of derived features.
+    `policies` is the digest of the policies in force for whoever looked them up; None if there were none.
     """
 
     columns: Mapping[str, Values]
@@ -49,6 +50,7 @@ class FeatureRows:
     at: int | None = None
     edition: int | None = None
     derived_types: Mapping[str, str] = field(default_factory=dict)
+    policies: str | None = None
 
     def part(self, start: int, stop: int) -> "FeatureRows":
         """The rows from `start` up to `stop`."""
@@ -92,6 +94,7 @@ def look_up_online(store: FeatureStore, stamp: Stamp, rows: Sequence[Mapping[str
         at=response.at,
         edition=response.edition,
         derived_types=derived_types,
+        policies=response.policies,
     )
 
 

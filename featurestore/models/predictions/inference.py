@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
         ("snapshots", pa.string()),
         ("statuses", pa.string()),
         ("edition", pa.int64()),
+        ("policies_digest", pa.string()),
     ]
 )
 """The columns of every inference table; those of the values are added beside them."""

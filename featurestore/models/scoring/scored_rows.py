@@ -113,6 +113,7 @@ def prediction_rows(
         "snapshots": repeat_value(inference.snapshots_text(features.snapshots), count),
         "statuses": _statuses(features, count),
         "edition": repeat_value(features.edition, count, pa.int64()),
+        "policies_digest": repeat_value(features.policies, count),
     }
     values = {name: plain_values(_with_declared_type(features.columns[name], name, sql_type)) for name, sql_type in model.columns}
     return PredictionRows(facts, {**values, PREDICTION: plain_values(predictions)})

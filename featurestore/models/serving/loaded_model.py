@@ -19,7 +19,8 @@ from featurestore.models.stamps import locate_store, output_types
 from featurestore.models.stamps.bundle import Native
 from featurestore.models.stamps.stamp import Stamp
 from featurestore.pipelines.online_lookup.prediction import Prediction
-from featurestore.store import FeatureStore
+from featurestore.records.reader import Reader
+from featurestore.store import FeatureStore, read_as
 from featurestore.values import times
 from featurestore.values.row_places import RECORDS, RowPlaces
 
@@ -41,6 +42,7 @@ class LoadedModel:
         self.name = name or model_uri
         self.version = version
         locate_store.check_store(store, self.stamp)
+        self.tables = tuple([store.backend.runtime.features_table(use.table) for use in self.stamp.plan.uses])
         self.logged = inference.logged_model(self.stamp, self._native.model.metadata, self.name, version)
 
     @property
@@ -73,14 +75,22 @@ class LoadedModel:
         return self.finish(records, params).prediction
 
     def finish(
-        self, records: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, places: RowPlaces = RECORDS
+        self,
+        records: Sequence[Mapping[str, Any]],
+        params: Mapping[str, Any] | None = None,
+        places: RowPlaces = RECORDS,
+        reader: Reader | None = None,
     ) -> "Finished":
-        """As `predict`, with all that the predictions were made from, for the log. `places` are those of the records in errors."""
+        """As `predict`, with all that the predictions were made from, for the log. `places` are those of the records in errors.
+
+        The model gets the features that `reader` may see; None: all.
+        """
         self._check(records, places)
         if not records:
             return Finished(self, FeatureRows({}, {}), {}, Prediction([], self.name, self.version, {}, model_id=self.model_id))
         complete = self._native.check_params(params, places.params)
-        answer, looked_up = predict.predict_online(self._native, self._store, records, params=complete, places=places)
+        store = self._store if reader is None else read_as(self._store, reader)
+        answer, looked_up = predict.predict_online(self._native, store, records, params=complete, places=places)
         predictions = to_predictions(answer)
         check_count(predictions, len(records))
         status: dict[str, list[str | None]] = {label: list(states) for label, states in looked_up.status.items()}

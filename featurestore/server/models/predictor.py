@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastapi import Request, Response
 from starlette.background import BackgroundTask
 
+from featurestore.access.rights import Rights
 from featurestore.errors import FeatureStoreError, ModelError
 from featurestore.masking import logger_of
 from featurestore.models.prediction_log.log import PredictionLog
@@ -19,9 +20,11 @@ from featurestore.records.recorded_models import models_after
 from featurestore.records.traffic import TrafficSplits
 from featurestore.records.traffic_split import TrafficSplit
 from featurestore.server import request_ids
+from featurestore.server.access.access import rights_of
 from featurestore.server.metrics import Metrics
 from featurestore.server.models import split_prediction
 from featurestore.server.models.pace import Pace
+from featurestore.server.models.restricted import restricted_reader
 from featurestore.server.models.shadows import Shadows, ShadowTask, score_and_log
 from featurestore.server.predictions import Predictions
 from featurestore.server.requests.body import Record
@@ -67,6 +70,10 @@ class Question:
     request_id: str
     encode: Callable[[Prediction], bytes]
     places: RowPlaces
+
+
+Readers = Mapping["LoadedModel", Rights | None]
+"""As whom each model looks up features; None: all of them."""
 
 
 class _Predicted(NamedTuple):
@@ -161,16 +168,20 @@ class Predictor:
 
     async def answer(self, request: Request, selected: Selection, question: Question) -> Response:
         """Predict, and return the response. Raises: as `find`; RequestError and TypeMismatch naming row and field; ModelError."""
+        rights = rights_of(request.scope)
         split = await self._split(request, selected)
         if split is None:
             model = await self.find(request, selected)
-            rows, models = question.rows(model.positional_names), [model]
-            work = partial(self._predict, model, rows, question, selected.alias)
+            rows, readers = question.rows(model.positional_names), {model: restricted_reader(rights, model)}
+            work = partial(self._predict, model, rows, question, selected.alias, readers)
         else:
             arms = await self._find_arms(request, split)
-            rows, models = question.rows(split_prediction.positional_names(split, arms)), [arm.model for arm in arms.values()]
-            work = partial(self._predict_split, split, arms, rows, question)
-        if self._never_waits and all(self._pace.is_brief(model, len(rows)) for model in models):
+            rows = question.rows(split_prediction.positional_names(split, arms))
+            readers = {arm.model: restricted_reader(rights, arm.model) for arm in arms.values()}
+            work = partial(self._predict_split, split, arms, rows, question, readers)
+        # What policies show may need the engine or the catalog.
+        unrestricted = not any(readers.values())
+        if self._never_waits and unrestricted and all(self._pace.is_brief(model, len(rows)) for model in readers):
             predicted = work(wait=False)
             for record in predicted.unlogged:
                 await self._predictions.run(request, selected.name, record)
@@ -179,7 +190,8 @@ class Predictor:
         after = None
         if split is not None and split.shadow and self._prediction_log.is_sampled(question.request_id):
             # After the answer was sent: it must not wait for a thread that shares the interpreter.
-            task = ShadowTask(split, question.request_id, question.params, rows, range(len(rows)), predicted.arms)
+            asker = None if rights.is_unlimited else rights
+            task = ShadowTask(split, question.request_id, question.params, rows, range(len(rows)), predicted.arms, asker)
             after = BackgroundTask(self._score_beside, task)
         return Response(
             predicted.content, media_type="application/json", headers={request_ids.HEADER: question.request_id}, background=after
@@ -221,22 +233,30 @@ class Predictor:
             self._arms = Arms(loaded)
         return self._arms
 
-    def _predict(self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None, wait: bool = True) -> "_Predicted":
+    def _predict(
+        self, model: "LoadedModel", rows: list[Record], question: Question, alias: str | None, readers: "Readers", wait: bool = True
+    ) -> "_Predicted":
         with self._pace.measure(model, len(rows)):
-            finished = model.finish(rows, question.params, question.places)
+            finished = model.finish(rows, question.params, question.places, readers[model])
             content = _encode(finished.prediction, question)
             unlogged = _record([partial(self._prediction_log.record, finished, question.request_id, arm=alias)], wait)
         self._count_rows(finished)
         return _Predicted(content, (), unlogged)
 
     def _predict_split(
-        self, split: TrafficSplit, arms: "Mapping[str, ArmModel]", rows: list[Record], question: Question, wait: bool = True
+        self,
+        split: TrafficSplit,
+        arms: "Mapping[str, ArmModel]",
+        rows: list[Record],
+        question: Question,
+        readers: "Readers",
+        wait: bool = True,
     ) -> "_Predicted":
         parts: list[tuple[Finished, str, list[int]]] = []
 
         def predict(arm: "ArmModel", part: list[Record], numbers: list[int]) -> Prediction:
             with self._pace.measure(arm.model, len(part)):
-                finished = arm.model.finish(part, question.params, question.places.part(numbers))
+                finished = arm.model.finish(part, question.params, question.places.part(numbers), readers[arm.model])
             parts.append((finished, arm.alias, numbers))
             return finished.prediction
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from featurestore.errors import FeatureStoreError
 from featurestore.masking import logger_of
 from featurestore.records.traffic_split import TrafficSplit
+from featurestore.server.models.restricted import restricted_reader
 from featurestore.server.requests.body import Record
 
 if TYPE_CHECKING:
+    from featurestore.access.rights import Rights
     from featurestore.models.prediction_log.log import PredictionLog
     from featurestore.models.serving.arms import ArmModel
 
@@ -31,7 +33,10 @@ SCORED, FAILED, DROPPED = "scored", "failed", "dropped"
 
 @dataclass(frozen=True)
 class ShadowTask:
-    """Rows of one request, with their numbers in it and the aliases that answered them."""
+    """Rows of one request, with their numbers in it and the aliases that answered them.
+
+    `rights` are those of whoever sent it; None: of an administrator.
+    """
 
     split: TrafficSplit
     request_id: str
@@ -39,6 +44,12 @@ class ShadowTask:
     rows: Sequence[Record]
     numbers: Sequence[int]
     answered: Sequence[str]
+    rights: "Rights | None" = None
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What tasks have in common that are scored together: all members of the same groups see the same."""
+        return self.split, self.params, None if self.rights is None else self.rights.principal.groups
 
     def part(self, places: Sequence[int]) -> "ShadowTask":
         """Only the rows at these places."""
@@ -47,12 +58,14 @@ class ShadowTask:
 
 
 Score = Callable[["ArmModel", Sequence[ShadowTask]], None]
-"""Scores the rows of tasks that have equal parameters, and logs them by request."""
+"""Scores the rows of tasks of one kind, and logs them by request."""
 
 
 def score_and_log(prediction_log: "PredictionLog", arm: "ArmModel", tasks: Sequence[ShadowTask]) -> None:
     """Predict for the rows of all tasks at once, and log them by request. Raises: whatever a model raises."""
-    finished = arm.model.finish([row for task in tasks for row in task.rows], tasks[0].params)
+    rights = tasks[0].rights
+    reader = None if rights is None else restricted_reader(rights, arm.model)
+    finished = arm.model.finish([row for task in tasks for row in task.rows], tasks[0].params, reader=reader)
     start = 0
     for task in tasks:
         part = finished.part(start, start + len(task.rows))
@@ -169,7 +182,7 @@ class _Queue:
             rows = 0
             while self._tasks:
                 task = self._tasks[0]
-                if taken and (rows + len(task.rows) > BATCH_ROWS or (task.split, task.params) != (taken[0].split, taken[0].params)):
+                if taken and (rows + len(task.rows) > BATCH_ROWS or task.kind != taken[0].kind):
                     break
                 taken.append(self._tasks.popleft())
                 rows += len(task.rows)
