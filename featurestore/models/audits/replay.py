@@ -20,6 +20,7 @@ from featurestore.models.audits.logged_requests import (
     same_value,
     stamp_of_row,
 )
+from featurestore.models.audits.recorded_policies import PolicyReader, find_recorded_policies
 from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.outputs import check_count, to_column_or_json, to_predictions
 from featurestore.models.frames.values import to_arrow, to_list
@@ -31,7 +32,7 @@ from featurestore.models.stamps.stamp import Stamp
 from featurestore.pipelines.lineage.replay_result import Replay, ReplayedValue
 from featurestore.pipelines.online_lookup.online_features import EXPIRED, STALE
 from featurestore.records.defaults import default_values
-from featurestore.store import FeatureStore
+from featurestore.store import FeatureStore, read_as
 from featurestore.values import json_encoding
 
 
@@ -73,8 +74,18 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
     spine = pa.table({**columns, time: pa.array([row["as_of"]], inference.MOMENT)})
     sent = {name: [logged[name]] for name in row["overridden"] if name in logged}
     snapshots = {name: None if at is None else int(at) for name, at in json.loads(row["snapshots"]).items()}
+    digest, notes = row.get("policies_digest"), list(notes)
     try:
-        joined = features.join_as_of(store, stamp, spine, time, sent, snapshots)
+        as_asked = store
+        if digest is not None:
+            views = [use.view for use in stamp.plan.uses]
+            recorded = find_recorded_policies(store_access.runtime_of(store), views, digest, row["predicted_at"])
+            if recorded is None:
+                return _result(table, row, rows, inputs, [], None, [f"it was made under policies ({digest}) that {_UNRECORDED}"])
+            as_asked = read_as(store, PolicyReader(recorded.policies))
+            now = "" if recorded.hold else "; other policies are in force now"
+            notes.append(f"policies were in force for whoever asked, and it was computed with these{now}")
+        joined = features.join_as_of(as_asked, stamp, spine, time, sent, snapshots)
         hidden = _stale_views(stamp, row, logged)
         read = joined.columns if not hidden else _without_views(store, stamp, joined.columns, hidden, sent)
         params = native.check_params(json.loads(row.get("parameters") or "{}"))
@@ -182,6 +193,7 @@ def _reasons(replayed: Sequence[ReplayedValue], prediction: ReplayedValue) -> It
         yield f"the prediction was {prediction.logged!r} and is {prediction.replayed!r}, {because}"
 
 
+_UNRECORDED = "the registry does not have: it was repaired, or the log was changed"
 _ELSEWHERE = "the log was changed, or the model's library computes otherwise here than where it predicted"
 
 

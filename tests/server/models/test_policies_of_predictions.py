@@ -1,4 +1,4 @@
-"""Predictions by principals under policies: models get what an online lookup shows, and the log has that."""
+"""Predictions by principals under policies: models get what an online lookup shows, the log has that, and replay computes with it."""
 
 import json
 import logging
@@ -122,6 +122,27 @@ def test_models_get_what_a_lookup_shows_and_the_log_has_it(telling: Models, capl
     assert telling.predict("ungranted", "no").status_code == 403
     # What the caller sends is used, and derived features are computed from it and what is shown.
     assert told(telling.predict("masked", "sent", spend_30d=4.0))[0] == [4.0, 2, 0.25]
+
+
+def test_replay_computes_with_the_recorded_policies(telling: Models) -> None:
+    store = telling.served.store
+    telling.predict("masked", "again", "?version=1")
+    telling.predict("pii", "open", "?version=1")
+    (first, second, _) = telling.rows("again")
+    assert (first["spend_30d"], second["spend_30d"]) == (3.0, None)
+    assert not any("policies" in note for note in store.replay("open").notes)
+    for row in (0, 1, 2):
+        outcome = store.replay("again", row)
+        assert outcome.equal, outcome.why
+        assert outcome.notes[0] == "policies were in force for whoever asked, and it was computed with these"
+    store.apply([TablePolicy("customer_orders", masks={"orders_7d": Mask("7")})])
+    outcome = store.replay("again")
+    assert outcome.equal
+    assert outcome.notes[0].endswith("; other policies are in force now")
+    wait_until(lambda: told(telling.predict("pii", "later"))[0] == [CANARY, 7, 0.0125])
+    store.apply([POLICY])
+    wait_until(lambda: told(telling.predict("pii", "restored")) == RAW)
+    assert store.replay("later", model=NAME).notes[0].endswith("other policies are in force now")
 
 
 def test_without_the_registry_of_policies_nothing_is_predicted(telling: Models, monkeypatch: pytest.MonkeyPatch) -> None:
