@@ -69,6 +69,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
         store.materialize()
         for group in ("analysts", "world", "pii"):
             store.grant("READ_ONLINE", "SERVICE people", f"GROUP {group}")
+            store.grant("READ", "SERVICE people", f"GROUP {group}")
         groups: dict[str, list[str]] = {"masked": ["analysts"], "world": ["world"], "pii": ["pii"], "ungranted": ["others"]}
         tokens = {name: store.create_key(name, of).token for name, of in groups.items()}
         tokens["admin"] = store.create_key("admin", administrator=True).token
@@ -101,6 +102,16 @@ def test_each_principal_sees_what_its_policies_show(people: People) -> None:
         store = people.served.store.as_principal(name, {"admin": "pii", "masked": "analysts"}.get(name, name))
         assert json.loads(store.online_features("people", ASKED).to_json())["rows"] == rows_of(answer)
     assert people.ask("ungranted").status_code == 403
+
+
+def test_a_lookup_is_the_join_as_of_now(people: People) -> None:
+    spine = pa.table({"customer_id": [1, 2, 9], "at": pa.array([shop.NOW] * 3, shop.TIME)})
+    for name, groups in (("masked", "analysts"), ("world", "world"), ("pii", "pii")):
+        store = people.served.store.as_principal(name, groups)
+        joined = store.point_in_time("people", spine, "at")
+        looked_up = store.online_features("people", ASKED)
+        assert joined.select(list(looked_up.features)).to_pylist() == looked_up.to_arrow().to_pylist()
+        assert joined.column("country").to_pylist()[1:] == [None if name == "masked" else "FR", None]
 
 
 @pytest.mark.parametrize("url, accept", ROUTES)

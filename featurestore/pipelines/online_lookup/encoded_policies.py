@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -65,70 +65,93 @@ class _EncodedPolicy:
     """The policy of one view for rows of one form."""
 
     def __init__(self, use: ViewUse, compiled: CompiledPolicy, function: RowFunction, table: TableState) -> None:
-        self._function, self._work = function, compiled.work or 0
+        self._function, self._work, self._width = function, compiled.work or 0, len(table.columns)
         places = {name: index for index, name in enumerate(table.columns)}
         self._masked = [places[name] for name in compiled.masked]
         # A key column is never a feature too.
         keys = {column: index for index, (column, _) in enumerate(use.keys)}
-        self._readers = [_reader(name, keys, places, table.value_types) for name, _ in compiled.inputs]
-        self._types = list(compiled.inputs)
+        self._readers = [_reader(name, sql_type, keys, places, table.value_types) for name, sql_type in compiled.inputs]
+        self._types = [sql_type for _, sql_type in compiled.inputs]
         self._reads_keys = any(name in keys for name, _ in compiled.inputs)
         self._reads_values = bool(self._masked) or any(name in places for name, _ in compiled.inputs)
 
     def show(self, keys: Rows, rows: Rows) -> Rows | None:
         """As `EncodedPolicies.show`, of this view. Raises: orjson.JSONDecodeError for invalid bytes."""
-        present = [(place, row) for place, row in enumerate(rows) if row is not None]
-        if not present:
+        stored = [row for row in rows if row is not None]
+        if not stored:
             return rows
-        if self._function.nodes * len(present) > MAX_WORK:
+        raw = None if self._function.nodes * len(stored) > MAX_WORK else self._decode(keys, rows, stored)
+        if raw is None:
             return None
-        raw = [self._decode(keys[place], row) for place, row in present]
-        if any(key is None for key, _, _ in raw):
-            return None
-        values = {
-            name: (sql_type, uuids_as_text(list(map(read, raw)), sql_type))
-            for (name, sql_type), read in zip(self._types, self._readers, strict=True)
-        }
-        if not is_brief(self._work, values, len(present)):
-            return None
-        computed = self._function.evaluate([column for _, column in values.values()], len(present))
+        columns = [read(raw) for read in self._readers]
+        inputs = {str(index): column for index, column in enumerate(zip(self._types, columns, strict=True))}
+        computed = self._function.evaluate(columns, len(stored)) if is_brief(self._work, inputs, len(stored)) else None
         if computed is None:
             return None
         visible, *masked = computed
-        shown: list[bytes | None] = [None] * len(rows)
-        for (place, row), (_, _, columns), seen, *new in zip(present, raw, visible, *masked, strict=True):
-            if seen:
-                shown[place] = row if not masked else row[:VERSION_BYTES] + self._encode(columns, new)
-        return shown
+        shown = iter(self._encode(raw, visible, masked))
+        return [None if row is None else next(shown) for row in rows]
 
-    def _decode(self, key: bytes | None, row: bytes) -> "_Raw":
-        """The key, the time and the JSON values of a row, as far as they are read; a key of None cannot be decoded."""
-        parts = decode_key(key) if self._reads_keys and key is not None else ()
-        return parts, row, orjson.loads(b"[%b]" % row[VERSION_BYTES + 1 :]) if self._reads_values else []
+    def _decode(self, keys: Rows, rows: Rows, stored: Sequence[bytes]) -> "_Raw | None":
+        """The rows as far as they are read; None if a key or a row is of another form than these mostly have."""
+        parts: list[tuple[Any, ...]] = []
+        if self._reads_keys:
+            decoded = [decode_key(key) for key, row in zip(keys, rows, strict=True) if row is not None and key is not None]
+            parts = [key for key in decoded if key is not None]
+            if len(parts) != len(stored):
+                return None
+        values: list[list[Any]] = []
+        if self._reads_values:
+            values = orjson.loads(b"[[%b]]" % b"],[".join([row[VERSION_BYTES + 1 :] for row in stored]))
+            if list(map(len, values)) != [self._width] * len(stored):
+                return None
+        return _Raw(parts, stored, values)
 
-    def _encode(self, columns: list[Any], new: Sequence[Any]) -> bytes:
-        for place, value in zip(self._masked, new, strict=True):
-            columns[place] = value
+    def _encode(self, raw: "_Raw", visible: Sequence[Any], masked: Sequence[Sequence[Any]]) -> list[bytes | None]:
+        if not masked:
+            return [row if seen else None for row, seen in zip(raw.rows, visible, strict=True)]
+        for place, column in zip(self._masked, masked, strict=True):
+            for row, value in zip(raw.values, column, strict=True):
+                row[place] = value
         # What is stored has names in place of floats that are not finite.
-        return b"," + json_encoding.dumps(columns, suspected=lambda: not all(map(_is_finite, new)))[1:-1]
+        suspected = any(isinstance(value, float) and not isfinite(value) for column in masked for value in column)
+        encode = json_encoding.dumps if suspected else _dumps
+        return [
+            row[: VERSION_BYTES + 1] + encode(values)[1:-1] if seen else None
+            for row, values, seen in zip(raw.rows, raw.values, visible, strict=True)
+        ]
 
 
-_Raw = tuple[tuple[Any, ...] | None, bytes, list[Any]]
+class _Raw(NamedTuple):
+    """The keys, bytes and JSON values of rows."""
+
+    keys: Sequence[tuple[Any, ...]]
+    rows: Sequence[bytes]
+    values: Sequence[list[Any]]
 
 
-def _reader(name: str, keys: Mapping[str, int], places: Mapping[str, int], value_types: Sequence[str]) -> Callable[[_Raw], Any]:
-    """Reads a column of a raw row, in its Python form."""
+def _dumps(values: list[Any]) -> bytes:
+    return orjson.dumps(values, default=json_encoding.to_json_value, option=json_encoding.OPTIONS)
+
+
+def _reader(
+    name: str, sql_type: str, keys: Mapping[str, int], places: Mapping[str, int], value_types: Sequence[str]
+) -> Callable[[_Raw], Sequence[Any]]:
+    """Reads a column of raw rows, in its Python form."""
     if name == TIME:
-        return lambda raw: times.moment(decode_time(raw[1]))
+        return lambda raw: [times.moment(decode_time(row)) for row in raw.rows]
     if name in keys:
         part = keys[name]
-        return lambda raw: None if raw[0] is None else raw[0][part]
+        return lambda raw: uuids_as_text([key[part] for key in raw.keys], sql_type)
     place = places[name]
-    parse = value_parser(value_types[place])
-    if parse is None:
-        return lambda raw: raw[2][place]
-    return lambda raw: None if raw[2][place] is None else parse(raw[2][place])
+    value_type = value_types[place]
+    # UUIDs stay text, and most floats have no names.
+    parse = None if value_type == "uuid" else value_parser(value_type)
 
+    def read(raw: _Raw) -> Sequence[Any]:
+        column = [row[place] for row in raw.values]
+        if parse is None or (value_type == "float" and not any(isinstance(value, str) for value in column)):
+            return column
+        return [None if value is None else parse(value) for value in column]
 
-def _is_finite(value: Any) -> bool:
-    return not isinstance(value, list | float) or (isinstance(value, float) and isfinite(value))
+    return read

@@ -8,7 +8,7 @@ from featurestore.compiler.online_policy import TIME, CompiledPolicy, compile_po
 from featurestore.compiler.row_policy import BoundPolicy
 from featurestore.compiler.service_plan import ViewUse
 from featurestore.engine.session import ColumnValues
-from featurestore.errors import RequestError
+from featurestore.errors import NotReady, RequestError
 from featurestore.online.store import Read, Row
 from featurestore.pipelines.online_lookup.work import is_brief, uuids_as_text
 from featurestore.records.runtime import Runtime
@@ -24,6 +24,8 @@ def show_read(runtime: Runtime, use: ViewUse, policy: BoundPolicy, keys: Sequenc
     compiled = compile_policy(use, policy, read.columns)
     if not present or not (compiled.masked or policy.filters):
         return read
+    if any(len(row.values) != len(read.columns) for _, row in present):
+        raise NotReady(f"the online rows of {use.table} are damaged; run featurestore publish --full", table=use.table)
     values = {name: [row.values[index] for _, row in present] for index, name in enumerate(read.columns)}
     values |= {column: [keys[place][index] for place, _ in present] for index, (column, _) in enumerate(use.keys)}
     values[TIME] = [times.moment(row.feature_timestamp) for _, row in present]
