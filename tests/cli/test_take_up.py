@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import pytest
 from featurestore import Expression, FeatureService, FeatureStore, FeatureView, Settings
 from tests import shop
 from tests.cli.test_serve import serve
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +32,7 @@ def test_what_others_publish_is_in_the_next_answer(tmp_path: Path) -> None:
     with shop.open_shop(home):
         pass
     with serve(tmp_path, "--workers", "2") as (_, url), FeatureStore(settings=Settings(home=home)) as other:
-        deadline = time.monotonic() + WAIT
-        while not httpx.get(f"{url}/readyz", timeout=60).is_success:
-            assert time.monotonic() < deadline
+        wait_until(lambda: httpx.get(f"{url}/readyz", timeout=60).is_success)
         assert {answer["rows"][0][0] for answer in ask_each(url, "plain")} == {2}
         assert {answer["error"]["type"] for answer in ask_each(url, "later")} == {"NotFound"}
 
@@ -70,9 +68,7 @@ def test_requests_in_flight_are_answered(filled: Path) -> None:
             # The server has read the beginning when it answers a later request.
             assert httpx.get(f"{url}/healthz", timeout=60).is_success
             server.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + WAIT
-            while accepts(place):
-                assert time.monotonic() < deadline
+            wait_until(lambda: not accepts(place))
             begun.sendall(body[20:])
             answer = b"".join(iter(lambda: begun.recv(65_536), b""))
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -22,6 +22,7 @@ from tests.online.test_incomplete import KEYS, age, fill, punch, values  # noqa:
 from tests.online.test_lost import empty, rows  # noqa: F401 - empty is a fixture
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
+from tests.waiting import rest
 
 ROWS = [[1, 1], [11, 11], [21, 21], [None, None]]
 SECONDS = 60.0
@@ -49,6 +50,7 @@ def until(look: Callable[[], Any]) -> Any:
     while time.monotonic() < end:
         if found := look():
             return found
+        rest()
     pytest.fail(f"not within {SECONDS} s")
 
 

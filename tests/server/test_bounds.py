@@ -18,6 +18,7 @@ from featurestore import FeatureService, FeatureStore
 from tests import shop
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
+from tests.waiting import rounds_until_done
 
 SECONDS = 3.0
 JOINS = " ".join(f"CROSS JOIN shop.orders o{index}" for index in range(20))
@@ -89,7 +90,7 @@ def test_endless_queries_do_not_delay_other_requests(bounded: Served) -> None:
     with ThreadPoolExecutor(43) as pool:
         running = [pool.submit(endless, number) for number in range(40)]
         bodies = [pool.submit(large, number) for number in range(3)]
-        while not all(request.done() for request in [*running, *bodies]):
+        for _ in rounds_until_done([*running, *bodies]):
             for method, path, body in probes:
                 began = time.monotonic()
                 assert bounded.http.request(method, path, json=body).status_code == 200

@@ -21,6 +21,7 @@ from tests import shop
 from tests.online.redis.redis_server import redis_server
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
+from tests.waiting import rounds_until_done, wait_until
 
 PLAIN, STUCK = "/v1/services/plain/online", "/v1/services/stuck/online"
 ENTITIES, REQUESTS = 5, 4
@@ -136,12 +137,10 @@ def test_a_paused_redis_gathers_no_requests(tmp_path: Path) -> None:
         os.kill(process, signal.SIGSTOP)
         try:
             asked = [pool.submit(httpx.post, f"{served.url}{PLAIN}", json=entities(1), timeout=60) for _ in range(8)]
-            while not all(request.done() for request in asked):
+            for _ in rounds_until_done(asked):
                 assert served.http.get("/healthz").is_success
         finally:
             os.kill(process, signal.SIGCONT)
         errors = [error_of(request.result(), 503, request.result().json()["error"]["type"])["type"] for request in asked]
         assert set(errors) == {"Busy", "NotReady"}
-        deadline = time.monotonic() + PATIENCE
-        while not served.http.post(PLAIN, json=entities(1)).is_success:
-            assert time.monotonic() < deadline
+        wait_until(lambda: served.http.post(PLAIN, json=entities(1)).is_success, PATIENCE)

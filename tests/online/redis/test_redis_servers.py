@@ -19,6 +19,7 @@ from featurestore.online.keys import encode_key
 from featurestore.online.store import EncodedKeys, EncodedReads
 from tests.online.processes import numbers_in, publish_round
 from tests.online.redis.redis_server import free_port, make_certificate, redis_cluster, redis_server
+from tests.waiting import rest
 
 ALL = [("v", [(0,), (1,), (2,)])]
 SECONDS = 30.0
@@ -56,7 +57,8 @@ def until(look: Callable[[], Any]) -> None:
             if look():
                 return
         except (NotReady, redis.RedisError):
-            continue
+            pass
+        rest()
     pytest.fail(f"not within {SECONDS} s")
 
 

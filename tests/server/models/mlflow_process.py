@@ -39,6 +39,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         "MLFLOW_WEBHOOK_CACHE_TTL": "0",
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": Fernet.generate_key().decode(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # It would start eight more processes for jobs that nobody asks for.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     with (
         log.open("wb") as output,

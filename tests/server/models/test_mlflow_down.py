@@ -15,6 +15,7 @@ from featurestore import models
 from tests import shop
 from tests.models.mlflow_access.silence import silent_server
 from tests.server.conftest import serve
+from tests.waiting import rounds_until_done
 
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 
@@ -53,10 +54,10 @@ def test_waiting_alias_requests_do_not_delay_others(tmp_path: Path, monkeypatch:
             rounds = 0
             with ThreadPoolExecutor(REQUESTS) as pool:
                 asked = [pool.submit(predict, f"unknown{number}", "champion") for number in range(REQUESTS)]
-                while not all(request.done() for request in asked):
+                for number in rounds_until_done(asked):
                     for method, path, body in probes:
                         assert served.http.request(method, path, json=body).is_success, path
-                    rounds += 1
+                    rounds = number
             answers = [request.result() for request in asked]
             assert {(answer.status_code, answer.json()["error"]["type"]) for answer in answers} == {(503, "NotReady")}
             # Had one of the probes waited for MLflow, the first round had been the last.

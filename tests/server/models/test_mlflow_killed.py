@@ -5,8 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from featurestore import models
 from featurestore.models.mlflow_access import tracking
 from tests import shop
 from tests.cli.test_serve import serve
+from tests.waiting import rounds_until_done, wait_until
 
 pytestmark = [*VENDOR_WARNINGS, pytest.mark.slow]
 
@@ -89,13 +89,6 @@ def is_healthy(address: str) -> bool:
         return False
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Look again and again, for as long as it may take on a busy machine."""
-    deadline = time.monotonic() + WAIT
-    while not holds():
-        assert time.monotonic() < deadline
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The shop with a model whose prediction is the basket, behind two processes that have loaded it from an MLflow server."""
@@ -120,9 +113,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def waiting_rounds(served: Served, pending: "Future[httpx.Response]") -> int:
     """The rounds that are answered while a request waits for MLflow."""
     rounds = 0
-    while not pending.done():
+    for number in rounds_until_done([pending]):
         served.answers()
-        rounds += 1
+        rounds = number
     return rounds
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +19,7 @@ from featurestore.server.predictions import Threads
 from tests import shop
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
+from tests.waiting import rounds_until_done, wait_until
 
 pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 
@@ -152,10 +152,10 @@ def test_a_model_that_never_ends_does_not_delay_others(unsteady: Served) -> None
     rounds = 0
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, unsteady, ENDLESS) for _ in range(6)]
-        while not all(request.done() for request in asked):
+        for number in rounds_until_done(asked):
             for method, path, body in probes:
                 assert unsteady.http.request(method, path, json=body).is_success
-            rounds += 1
+            rounds = number
     answers = [request.result() for request in asked]
     assert sorted(answer.json()["error"]["type"] for answer in answers) == ["Busy"] * 4 + ["Timeout"] * 2
     assert {answer.status_code for answer in answers} == {503}
@@ -165,8 +165,6 @@ def test_a_model_that_never_ends_does_not_delay_others(unsteady: Served) -> None
     # Both places are still taken; then there is room again.
     error_of(ask(unsteady, 1.0), 503, "Busy")
     ENDED.set()
-    until = time.monotonic() + 10
-    while not ask(unsteady, 1.0).is_success:
-        assert time.monotonic() < until
+    wait_until(lambda: ask(unsteady, 1.0).is_success, 10)
     # Had one of them waited for the model, which takes a second to be given up, the first round had been the last.
     assert rounds > 2

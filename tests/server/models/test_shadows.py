@@ -1,7 +1,6 @@
 """Shadows are also scored and logged; whatever they do, answers stay the same and nobody waits for them."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from tests import shop
 from tests.cli.running import run
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
+from tests.waiting import wait_until
 
 pytestmark = [*VENDOR_WARNINGS]
 
@@ -35,12 +35,6 @@ class FakeArm(NamedTuple):
     """An alias, without a model."""
 
     alias: str
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not holds():
-        assert time.monotonic() < deadline
 
 
 def task(rows: Sequence[int], request_id: str = "r", answered: str = "a", params: dict[str, Any] | None = None) -> ShadowTask:
@@ -80,7 +74,7 @@ def test_what_waits_is_scored_together_and_what_does_not_fit_is_dropped(monkeypa
         scored.shadows.put(task([number, number], f"r{number}", params={"p": 1} if number == 2 else None))
     assert scored.counts == {DROPPED: 2}
     go_on.set()
-    until(lambda: scored.counts[SCORED] == 7)
+    wait_until(lambda: scored.counts[SCORED] == 7)
     assert scored.batches == [[("first", [0])], [("r0", [0, 0]), ("r1", [1, 1])], [("r2", [2, 2])]]
     scored.shadows.close()
 
@@ -89,7 +83,7 @@ def test_large_requests_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(shadows, "BATCH_ROWS", 3)
     scored = Scored(lambda tasks: None)
     scored.shadows.put(task(range(7)))
-    until(lambda: scored.counts[SCORED] == 7)
+    wait_until(lambda: scored.counts[SCORED] == 7)
     assert [rows for batch in scored.batches for _, rows in batch] == [[0, 1, 2], [3, 4, 5], [6]]
     scored.shadows.close()
 
@@ -97,11 +91,11 @@ def test_large_requests_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
 def test_rows_that_the_shadow_answered_are_not_scored_again() -> None:
     scored = Scored(lambda tasks: None)
     scored.shadows.put(ShadowTask(SPLIT, "r", None, [{"k": row} for row in range(4)], range(4), ["a", "b", "b", "a"]))
-    until(lambda: scored.counts[SCORED] == 2)
+    wait_until(lambda: scored.counts[SCORED] == 2)
     assert scored.batches == [[("r", [0, 3])]]
     scored.shadows.put(task([9], answered="b"))
     scored.shadows.put(task([8]))
-    until(lambda: scored.counts[SCORED] == 3)
+    wait_until(lambda: scored.counts[SCORED] == 3)
     assert scored.batches[1:] == [[("r", [8])]]
     scored.shadows.close()
 
@@ -121,7 +115,7 @@ def test_a_request_that_fails_takes_no_other_along() -> None:
     for number in (1, 13, 2):
         scored.shadows.put(task([number], f"r{number}"))
     go_on.set()
-    until(lambda: scored.counts[SCORED] == 3)
+    wait_until(lambda: scored.counts[SCORED] == 3)
     assert scored.counts == {SCORED: 3, FAILED: 1}
     scored.shadows.close()
 
@@ -184,7 +178,7 @@ def counted(served: Served, outcome: str) -> float:
 @pytest.mark.slow
 def test_a_shadow_is_logged_and_never_answers(shadowed: Served) -> None:
     ids = [ask(shadowed, 5.0, 7.0)["request_id"], ask(shadowed, 9.0)["request_id"]]
-    until(lambda: counted(shadowed, SCORED) == 3)
+    wait_until(lambda: counted(shadowed, SCORED) == 3)
     flush_file(shadowed.store)
     rows = shadowed.store.catalog.load_table("inference.leader").scan().to_arrow().to_pylist()
     logged = sorted(
@@ -222,9 +216,9 @@ def test_a_shadow_is_logged_and_never_answers(shadowed: Served) -> None:
 def test_a_shadow_that_fails_or_never_ends_changes_no_answer(shadowed: Served) -> None:
     before = counted(shadowed, FAILED)
     ask(shadowed, RAISING)
-    until(lambda: counted(shadowed, FAILED) == before + 1)
+    wait_until(lambda: counted(shadowed, FAILED) == before + 1)
     ask(shadowed, LEAVING)
-    until(lambda: counted(shadowed, FAILED) == before + 2)
+    wait_until(lambda: counted(shadowed, FAILED) == before + 2)
     ask(shadowed, ENDLESS)
     # It is never answered, so that any request that waited for it would end the test.
     for _ in range(20):

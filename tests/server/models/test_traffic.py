@@ -22,6 +22,7 @@ from tests import shop
 from tests.cli.running import as_json, run
 from tests.cli.test_serve import serve
 from tests.server.test_errors import error_of
+from tests.waiting import wait_until
 
 pytestmark = [*VENDOR_WARNINGS, pytest.mark.slow]
 
@@ -73,9 +74,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Split]:
             models.log_model(tree, training_set=made, registered_model_name="spender", store=store, pip_requirements=["scikit-learn"])
             mlflow.MlflowClient().set_registered_model_alias("spender", alias, str(list(VALUES).index(alias) + 1))
         with serve(folder, "--workers", "2") as (_, url), httpx.Client(base_url=url, timeout=60) as http:
-            deadline = time.monotonic() + WAIT
-            while not http.get("/readyz").is_success:
-                assert time.monotonic() < deadline
+            wait_until(lambda: http.get("/readyz").is_success)
             yield Split(store, url, http)
 
 
