@@ -50,9 +50,26 @@ def change_tags(store: Store) -> None:
     store.remove_tag("another")
 
 
+def change_shares(store: Store) -> None:
+    """Share and take back, for somebody whose token is changed and revoked."""
+    for name in ("outside", "another"):
+        store.create_share(name)
+    store.add_to_share("outside", "VIEW customer_orders")
+    made = store.create_recipient("globex", "outside")
+    store.rotate_recipient("globex")
+    store.change_recipient("globex", groups="pii")
+    store.revoke_recipient("globex", made.key)
+    store.remove_from_share("outside", "VIEW customer_orders")
+    store.remove_share("another")
+
+
 HARMLESS = ("compare", "get_training_set", "rebuild", "remove_training_set", "remove_version", "remove_view", "audit", "replay")
 """Verbs that change nothing as they are called there."""
-TOGETHER = ("revoke_key", "revoke", "remove_tag")
+OF_SHARES = (
+    *("remove_share", "add_to_share", "remove_from_share"),
+    *("create_recipient", "change_recipient", "rotate_recipient", "revoke_recipient"),
+)
+TOGETHER = ("revoke_key", "revoke", "remove_tag", *OF_SHARES)
 """Verbs that are in the call of another one."""
 OF_MODELS = ("traffic", "set_traffic", "compare_traffic", "models")
 """Those that ask MLflow: `tests/models/traffic` has models."""
@@ -67,6 +84,7 @@ CHANGES: dict[str, Callable[[Store], Any]] = {
     "create_key": change_keys,
     "grant": change_grants,
     "tag": change_tags,
+    "create_share": change_shares,
     "maintain": lambda store: store.maintain(older_than=timedelta(microseconds=1)),
 }
 """By verb, a call that changes what it can."""
@@ -122,6 +140,8 @@ def test_every_change_is_recorded_for_the_principal(template: worlds.Template, m
             "registry.grants",
             "registry.erasures",
             "registry.tags",
+            "registry.shares",
+            "registry.recipient_keys",
             "features.t_v1",
             "features.customer_orders_v1",
         }
