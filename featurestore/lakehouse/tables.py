@@ -295,6 +295,13 @@ def names_by_id(table: Table, snapshot_id: int | None) -> dict[int, str]:
     return {field.field_id: field.name for field in schema_of(table, snapshot_id).fields}
 
 
+def last_names_by_id(table: Table) -> dict[int, str]:
+    """The name of every top-level column that a table has or had, by its field id: the current one, or the last before it was dropped."""
+    schemas = table.iceberg.schemas()
+    names = {field.field_id: field.name for number in sorted(schemas) for field in schemas[number].fields}
+    return {**names, **names_by_id(table, None)}
+
+
 def column_types(table: Table, snapshot_id: int | None) -> dict[str, str]:
     """Iceberg's names of the types of the top-level columns of a snapshot (None: the current schema), in order. Raises: NotFound."""
     return {field.name: str(field.field_type) for field in schema_of(table, snapshot_id).fields}

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from featurestore.access.rights import Rights
 from featurestore.compiler.row_policy import RowPolicy
 from featurestore.errors import Forbidden
+from featurestore.lakehouse import tables
 from featurestore.records.runtime import Runtime
 from featurestore.sharing.shared_object import SharedKind
 from featurestore.sharing.shared_snapshot import SharedSnapshot
+from featurestore.sources.policy_rows import policy_columns, visible_rows
 
 TIME = "feature_timestamp"
 """The column of a feature table before which its keys are."""
@@ -18,14 +21,16 @@ TIME = "feature_timestamp"
 
 @dataclass(frozen=True)
 class RecipientPolicy:
-    """The policies of a table for one recipient. Recipients of the same `digest` see the same rows; None: all of them."""
+    """The policies of a table for one recipient. Recipients with the same `digest` see the same rows; None: all of them."""
 
     policy: RowPolicy
+    columns: tuple[tuple[str, str], ...] = ()
+    """The names of the columns in the policy, and in the shared rows."""
 
     @property
-    def digest(self) -> str | None:
-        """A digest of what is in force; None if nothing is."""
-        return self.policy.digest
+    def digest(self) -> list[Any] | None:
+        """What is in force, and on which columns; None if nothing is."""
+        return None if self.policy.is_open else [self.policy.digest, *map(list, self.columns)]
 
     def apply(self, runtime: Runtime, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         """The rows that the recipient may see, masked."""
@@ -34,7 +39,7 @@ class RecipientPolicy:
             return
         with runtime.engine.session() as session:
             raw = session.add("shared_rows", rows)
-            yield from session.batches(self.policy.bind(session.schema(raw)).visible_rows(raw))
+            yield from session.batches(visible_rows(raw, session.schema(raw), self.columns, self.policy))
 
 
 def find_policy(runtime: Runtime, snapshot: SharedSnapshot, rights: Rights) -> RecipientPolicy:
@@ -61,4 +66,8 @@ def find_policy(runtime: Runtime, snapshot: SharedSnapshot, rights: Rights) -> R
                 " place of hidden ones; ask whoever shares with you for a group that is exempt, or for a table without a history",
                 principal=rights.principal.name,
             )
-    return RecipientPolicy(policy)
+    if policy.is_open:
+        return RecipientPolicy(policy)
+    stored = {field.field_id: field.name for field in tables.schema_by_id(snapshot.table, snapshot.schema_id).fields}
+    is_view = snapshot.entry.on.kind is SharedKind.VIEW
+    return RecipientPolicy(policy, tuple(policy_columns(snapshot.table, stored, policy, shown, may_lack=is_view)))

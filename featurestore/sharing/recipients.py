@@ -1,7 +1,7 @@
 """Recipients of shares: make, change, rotate, revoke and list them, and the profile files with which their clients connect."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from featurestore.access.key_registry import KeyRegistry
@@ -32,13 +32,14 @@ MOST_RECIPIENTS = 10_000
 def create_recipient(
     runtime: Runtime, name: str, shares: Any, groups: Any, expires: Any, rights: Rights, by: str | None = None
 ) -> CreatedRecipient:
-    """Record a recipient of shares, and make its first key. It needs SHARE on the catalog.
+    """Record a recipient of shares, and make its first key. It needs SHARE on the catalog, and membership in the groups.
 
     Raises: Conflict if there is one of this name; NotFound for a share; RequestError; Forbidden.
     """
     rights.require_catalog(Privilege.SHARE)
     who, who_by = check_share_name(name, "name"), by or rights.principal.name
     named, members = _share_names(shares), check_groups(groups)
+    _require_groups(rights, members)
 
     def check(sharing: Sharing) -> Mapping[str, Any]:
         known = sharing.recipients.get(who)
@@ -64,7 +65,7 @@ def create_recipient(
 
 
 def change_recipient(runtime: Runtime, name: str, shares: Any, groups: Any, rights: Rights, by: str | None = None) -> RecipientInfo:
-    """Record other shares or groups of a recipient; None: as they are. It needs SHARE on the catalog. Raises: as `create_recipient`."""
+    """Record other shares or groups of a recipient; None: as they are. Raises: as `create_recipient`."""
     rights.require_catalog(Privilege.SHARE)
     who = check_share_name(name, "name")
     named = None if shares is None else _share_names(shares)
@@ -72,6 +73,7 @@ def change_recipient(runtime: Runtime, name: str, shares: Any, groups: Any, righ
 
     def check(sharing: Sharing) -> Mapping[str, Any]:
         before = sharing.recipient(who)
+        _require_groups(rights, set(members or ()) - set(before.groups))
         return _set(sharing, who, before.shares if named is None else named, before.groups if members is None else members)
 
     sharing = append_event(runtime, RECIPIENT_SET, check, by or rights.principal.name)
@@ -79,12 +81,14 @@ def change_recipient(runtime: Runtime, name: str, shares: Any, groups: Any, righ
 
 
 def rotate_recipient(runtime: Runtime, name: str, expires: Any, rights: Rights, by: str | None = None) -> CreatedRecipient:
-    """Make another key for a recipient, beside the one that it has. It needs SHARE on the catalog.
+    """Make another key for a recipient, beside the one that it has. It needs SHARE on the catalog, and membership in its groups.
 
     Raises: Conflict if it has two live keys, saying which to revoke; NotFound; RequestError; Forbidden.
     """
     rights.require_catalog(Privilege.SHARE)
     recipient = read_sharing(runtime).recipient(check_share_name(name, "name"))
+    # Whoever has the key reads what the recipient reads.
+    _require_groups(rights, recipient.groups)
     return _created(
         runtime, recipient, create_key(runtime, recipient.name, (), False, expires, by or rights.principal.name, RECIPIENT_KEYS)
     )
@@ -135,6 +139,12 @@ def endpoint(settings: Settings) -> str:
         return f"{settings.sharing_url.rstrip('/')}{PATH}"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{settings.port}{PATH}"
+
+
+def _require_groups(rights: Rights, groups: Iterable[str]) -> None:
+    """Check that whoever exempts a recipient from policies is exempt alike. Raises: Forbidden."""
+    if others := sorted(set(groups) - rights.principal.groups):
+        rights.require_unlimited(f"a recipient in the group {others[0]}, in which {rights.principal.name} is not,")
 
 
 def _share_names(shares: Any) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from featurestore.sharing.recipient_policy import RecipientPolicy, find_policy
 from featurestore.sharing.recipients import principal_of
 from featurestore.sharing.shared_snapshot import SharedSnapshot
 
-FORMAT = 1
+FORMAT = 2
 """Part of the name of each copy, to be changed with how copies are written."""
 
 

@@ -1,6 +1,6 @@
 """The rows of tables as a policy shows them, stored before anything that a user wrote reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from featurestore.errors import Forbidden
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
 from featurestore.lakehouse.granted import Granted
+from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
 
 
@@ -24,7 +25,8 @@ def add_visible_rows(session: Session, name: str, granted: Granted, snapshot_id:
     Raises: Forbidden if the policy masks a column that the table no longer has under that name.
     """
     raw = session.add(f"{name}_raw", relation_of(granted, snapshot_id))
-    return session.create_table(name, _visible_rows(raw, session.schema(raw), granted, snapshot_id, policy))
+    columns = policy_columns(granted.table, tables.names_by_id(granted.table, snapshot_id), policy, granted.name)
+    return session.create_table(name, visible_rows(raw, session.schema(raw), columns, policy))
 
 
 def relation_of(granted: Granted, snapshot_id: int | None, schema_id: int | None = None) -> Relation:
@@ -40,17 +42,28 @@ def open_visible_rows(runtime: Runtime, granted: Granted, snapshot_id: int | Non
         yield session.batches(add_visible_rows(session, "visible", granted, snapshot_id, policy))
 
 
-def _visible_rows(raw: Handle, types: dict[str, str], granted: Granted, snapshot_id: int | None, policy: RowPolicy) -> Query:
-    """The query of visible rows. Policies name the columns of the current schema, which a snapshot may have under other names."""
-    current = tables.names_by_id(granted.table, None)
-    at = tables.names_by_id(granted.table, snapshot_id)
-    columns = [(current.get(id, name), name) for id, name in at.items()]
+def policy_columns(
+    table: Table, stored: Mapping[int, str], policy: RowPolicy, shown: str, *, may_lack: bool = False
+) -> list[tuple[str, str]]:
+    """The columns `stored`, by field id: the name of each in policies, and its own. Policies name the columns of the current schema, which
+    a snapshot may have under other names; a column that was dropped is called as it was last.
+
+    Raises: Forbidden, calling the table `shown`, if a column is masked that it does not have any more; a view `may_lack` one, since its
+    versions have different features.
+    """
+    current = tables.last_names_by_id(table)
+    columns = [(current.get(id, name), name) for id, name in stored.items()]
+    known = {*dict(columns), *tables.names_by_id(table, None).values()}
     for mask, _ in policy.masks:
-        if resolve(mask, {*dict(columns), *current.values()}) is None:
+        if not may_lack and resolve(mask, known) is None:
             raise Forbidden(
-                f"the policy of {granted.name} masks the column {mask}, which the table does not have any more: whether it was renamed is"
+                f"the policy of {shown} masks the column {mask}, which the table does not have any more: whether it was renamed is"
                 " not known, so nothing is shown; ask an administrator to apply the policy again",
-                table=granted.name,
+                table=shown,
             )
-    bound = policy.bind({name: types[stored] for name, stored in columns})
-    return bound.visible_rows(raw, columns)
+    return columns
+
+
+def visible_rows(raw: Handle, types: Mapping[str, str], columns: Sequence[tuple[str, str]], policy: RowPolicy) -> Query:
+    """The query of the rows that a policy shows, with the columns of `policy_columns` and the types of the relation `raw`."""
+    return policy.bind({name: types[stored] for name, stored in columns}).visible_rows(raw, columns)

@@ -101,7 +101,7 @@ VERBS: dict[str, Verb] = {
     "remove_from_share": (["SHARE ON VIEW customer_orders"], lambda store: store.remove_from_share("partners", "VIEW customer_orders")),
     "shares": (["USE ON VIEW customer_orders"], lambda store: store.shares()),
     "create_recipient": (["SHARE ON CATALOG"], lambda store: store.create_recipient("acme", "partners")),
-    "change_recipient": (["SHARE ON CATALOG"], lambda store: store.change_recipient("acme", groups="pii")),
+    "change_recipient": (["SHARE ON CATALOG"], lambda store: store.change_recipient("acme", groups="analysts")),
     "rotate_recipient": (["SHARE ON CATALOG"], lambda store: store.rotate_recipient("acme")),
     "revoke_recipient": (["SHARE ON CATALOG"], lambda store: store.revoke_recipient("acme")),
     "recipients": (["SHARE ON CATALOG"], lambda store: store.recipients()),

@@ -131,6 +131,25 @@ def test_the_profile_is_shown_once_and_never_stored(store: FeatureStore) -> None
     assert store.keys() == [], "it is no API key"
 
 
+def test_who_is_under_a_policy_makes_no_recipient_that_is_not(store: FeatureStore) -> None:
+    him = store.as_principal("him", ["analysts"])
+    store.grant("SHARE", "CATALOG", "USER him")
+    for groups in ("pii", ["analysts", "pii"]):
+        with pytest.raises(Forbidden, match="group pii"):
+            him.create_recipient("mine", "partners", groups)
+    assert (him.recipients(), store.keys()) == ([], [])
+    assert him.create_recipient("mine", "partners", "analysts").recipient.groups == ("analysts",)
+    with pytest.raises(Forbidden, match="group pii"):
+        him.change_recipient("mine", groups=["analysts", "pii"])
+    store.create_recipient("acme", "partners", ["pii", "analysts"])
+    with pytest.raises(Forbidden, match="group pii"):
+        him.rotate_recipient("acme")
+    assert len(store.recipients()[0].keys) == 1
+    assert him.change_recipient("acme", shares=[]).groups == ("analysts", "pii")
+    assert him.change_recipient("acme", groups="analysts").groups == ("analysts",)
+    assert him.rotate_recipient("acme").key
+
+
 def test_two_keys_live_at_once(store: FeatureStore) -> None:
     first = store.create_recipient("acme", "partners")
     second = store.rotate_recipient("acme", "1d")

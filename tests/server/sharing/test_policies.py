@@ -1,14 +1,17 @@
 """What recipients see of tables under masks and row filters."""
 
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from featurestore import RowFilter, TablePolicy
-from tests import shop
+from featurestore import Mask, RowFilter, TablePolicy
+from tests import shop, worlds
 from tests.server.sharing.conftest import CANARY, Shared, wait_until
 from tests.server.sharing.reading import read_files
 
@@ -99,3 +102,37 @@ def test_a_view_is_refused_where_older_rows_would_take_the_place_of_hidden_ones(
     finally:
         store.apply([TablePolicy("customer_orders")])
     assert rows(shared.http, "features.customer_orders")
+
+
+def test_a_mask_follows_its_column_through_names_and_versions(shared: Shared) -> None:
+    store = shared.served.store
+    table = worlds.load_source(store, "lake.contacts", pa.table({"id": [1], "email": [CANARY], "note": ["n"]}))
+    store.apply([TablePolicy("lake.contacts", masks={"email": Mask("'***'")})])
+    store.add_to_share("partners", "TABLE lake.contacts")
+
+    def told(**at: int) -> tuple[int, str]:
+        """The greatest status of a query and its files, and all that they say."""
+        query = shared.http.post(f"{shared.table('lake.contacts')}/query", json=at)
+        urls = [json.loads(line)["file"]["url"] for line in query.text.splitlines()[2:]]
+        answers = [shared.http.get(url, headers={"Authorization": ""}) for url in urls]
+        read = [pq.read_table(io.BytesIO(answer.content)).to_pylist() for answer in answers if answer.is_success]
+        return max(answer.status_code for answer in [query, *answers]), f"{query.text}{read}"
+
+    wait_until(lambda: told()[0] == 200 and "***" in told()[1])
+    with table.update_schema() as update:
+        update.rename_column("email", "mail")
+    # The policy masks a column that is not there any more.
+    for status, text in (told(), told(version=1)):
+        assert (status, CANARY in text, "lake.contacts masks the column email" in text) == (403, False, True)
+    store.apply([TablePolicy("lake.contacts", masks={"mail": Mask("'***'")})])
+    wait_until(lambda: told()[0] == 200)
+    for status, text in (told(), told(version=1)):
+        assert (status, CANARY in text, "***" in text) == (200, False, True)
+    # The column is dropped, and another one has its last name: the first one is still what it was in the version before.
+    with table.update_schema() as update:
+        update.delete_column("mail")
+    with table.update_schema() as update:
+        update.rename_column("note", "mail")
+    for status, text in (told(), told(version=1)):
+        assert (status, CANARY in text, "***" in text) == (200, False, True)
+    store.remove_from_share("partners", "TABLE lake.contacts")
