@@ -27,8 +27,8 @@ POLICIES = {
     "masked": [TablePolicy(name, masks=dict.fromkeys(HIDDEN, NULL)) for name in ("shop.profiles", "customer_profile")],
     "filtered": [TablePolicy(name, rows=RowFilter("country <> 'AT'")) for name in ("shop.profiles", "customer_profile")],
 }
-ELSEWHERE = ("online_features", "set_traffic")
-"""Verbs that read the online store, whose policies are tested with it, and what `server/access/test_model_routes` tests."""
+ELSEWHERE = ("set_traffic",)
+"""What `server/access/test_model_routes` tests."""
 PATHS: dict[str, Callable[[Any], Any]] = {
     **{name: call for name, (needs, call) in VERBS.items() if needs is not None and name not in ELSEWHERE},
     "a SQL spine": lambda store: store.point_in_time("churn", _renamed("shop.profiles"), "asked_at"),
@@ -98,6 +98,7 @@ SHOWS = {
     "a feature table in SQL",
     "an own training set",
     "a join",
+    "online_features",
     "point_in_time",
     "training_set",
     "get_training_set",

@@ -1,5 +1,6 @@
 """Every route of the server, called by nobody, by somebody without rights, and by somebody with exactly what it needs."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -7,16 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import pyarrow as pa
 import pytest
 from fastapi import Response
 from starlette.routing import Route
 
-from featurestore import FeatureStore
+from featurestore import FeatureStore, Mask, RowFilter, TablePolicy
 from featurestore.access.privileges import Kind
 from featurestore.server.access.needs import Needs
 from featurestore.server.app import create_app, engine_app
 from featurestore.server.routing import DESCRIPTION_PATH, EngineRoute, StrictRoute, check_routes, get
-from tests import worlds
+from tests import shop, worlds
 from tests.server.conftest import Served, serve
 
 FILE = "/docs/swagger-ui.css"
@@ -37,7 +39,9 @@ NAMES = {
 """What the paths of routes are filled with: things that are there, where a principal might learn that they are."""
 CANARIES = ("customer_orders", "customer_profile", "shop.orders", "shop.profiles", "amount", "country", "basket", "1970-02-03", "12.30")
 """What is in the store, and must not be in any answer to those who may not see it."""
-ROWS = [{"customer_id": 1, "basket": 2.0, "asked_at": "2026-03-05T00:00:00Z"}]
+HIDDEN = ("1970-02-03", "2026-01-02")
+"""Values of customer 1, in the columns born and seen_at, which policies hide."""
+ROWS = [{"customer_id": 1, "basket": 2.0, "asked_at": shop.days(1).isoformat()}]
 JOIN = {"service": "churn", "timestamp": "asked_at", "spine": {"rows": ROWS}}
 GRANT = {"privilege": "READ", "on": "VIEW customer_orders", "to": "USER him"}
 BODIES: dict[str, dict[str, Any]] = {
@@ -151,6 +155,55 @@ def keyed(shop_template: worlds.Template) -> Iterator[Keyed]:
         store.grant("USE", "MODEL unrelated", "USER stranger")
         with serve(store) as served:
             yield Keyed(served, store, stranger, him)
+
+
+UNDER = {"masked": ["unfiltered"], "filtered": ["unmasked"], "both": [], "neither": ["unfiltered", "unmasked"]}
+"""Principals with all grants there are, by the rules that they are under, and their groups."""
+
+
+@pytest.fixture(scope="module")
+def ruled(keyed: Keyed) -> Iterator[dict[str, str]]:
+    """The tokens of `UNDER`, while masks and filters are in force on the profiles, and on the table that they are from."""
+    store = keyed.store
+    masks = {name: Mask("NULL", unless=["unmasked"]) for name in ("born", "seen_at")}
+    rows = RowFilter("country <> 'AT'", unless=["unfiltered"])
+    tokens = {name: store.create_key(name, groups).token for name, groups in UNDER.items()}
+    for name in UNDER:
+        for privilege in ("MANAGE", "APPROVE_MODEL", "SHARE"):
+            store.grant(privilege, "CATALOG", f"USER {name}")
+    store.apply([*shop.DEFINITIONS, *(TablePolicy(name, masks=masks, rows=rows) for name in ("shop.profiles", "customer_profile"))])
+    online = next(call for call in calls() if call.template == "/v1/services/{service}/online")._replace(path="/v1/services/churn/online")
+    told = {name: name != "neither" for name in UNDER}
+    wait_for(lambda: {name: is_hidden(online.send(keyed.served.http, tokens[name])) for name in UNDER} == told)
+    yield tokens
+    store.apply([TablePolicy(name) for name in ("shop.profiles", "customer_profile")])
+
+
+def is_hidden(answer: httpx.Response) -> bool:
+    """Whether it answers, without what policies hide."""
+    return answer.is_success and not [value for value in HIDDEN if value in text_of(answer)]
+
+
+def text_of(answer: httpx.Response) -> str:
+    """All that an answer tells, with the rows of a stream."""
+    if "arrow" not in answer.headers.get("content-type", ""):
+        return f"{answer.headers}{answer.text}"
+    return json.dumps(pa.ipc.open_stream(answer.content).read_all().to_pylist(), default=str)
+
+
+@pytest.mark.parametrize("call", parameters(lambda call: call.needs is not Needs.NOTHING))
+def test_no_route_tells_what_a_policy_hides(keyed: Keyed, ruled: dict[str, str], call: Call) -> None:
+    call = call._replace(path=call.path.replace("customer_orders", "churn" if "service" in call.template else "customer_profile"))
+    if call.template.startswith("/iceberg/"):
+        call = call._replace(path=call.path.replace("/orders", "/profiles"))
+    for name in ("masked", "filtered", "both"):
+        answer = call.send(keyed.served.http, ruled[name])
+        assert not [value for value in HIDDEN if value in text_of(answer)]
+        if call.template == "/iceberg/v1/featurestore/namespaces/{namespace}/tables/{table}":
+            assert answer.status_code == 404
+    if call.template in ("/v1/point-in-time", "/v1/services/{service}/online"):
+        shown = text_of(call.send(keyed.served.http, ruled["neither"]))
+        assert [value for value in HIDDEN if value in shown] == list(HIDDEN), "the search can fail"
 
 
 def test_there_are_routes_of_all_needs() -> None:
