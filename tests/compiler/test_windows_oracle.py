@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from featurestore import FeatureView
 from tests import oracle
 from tests.compiler.computing import HOUR, LENGTHS, TOGETHER, Row, computer, make_view
+from tests.thorough import choose
 
 PLACES = st.sampled_from([0, 1, HOUR - 1, HOUR, HOUR + 1, 3 * HOUR, 24 * HOUR, 25 * HOUR]) | st.integers(0, 30 * HOUR)
 NUMBERS = st.none() | st.integers(-3, 3).map(float) | st.floats(-1e12, 1e12, allow_nan=False)
@@ -43,7 +44,7 @@ def close(found: Any, expected: Any) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=45, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=choose(20, thorough=200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     functions=st.sampled_from(TOGETHER),
     events=EVENTS,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from featurestore.online import rows as rows_module
 from featurestore.online.store import Cursor, OnlineStore, Row
 from tests.online.worlds import TIME, table
+from tests.thorough import choose
 
 NAMES = (f"table_{number}" for number in itertools.count())
 # Few values, so that many rows meet.
@@ -20,7 +21,7 @@ ROWS = st.lists(st.tuples(st.integers(-1, 2) | st.none(), TIMES, TIMES | st.none
 REMOVED = st.lists(st.integers(-1, 2) | st.none(), max_size=3)
 STEPS = st.lists(st.tuples(st.sampled_from(["publish", "publish", "publish", "remove", "replace", "drop"]), ROWS, REMOVED), max_size=6)
 # The store outlives an example: each one takes a table of its own.
-SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=choose(30, thorough=300))
 
 Model = dict[int, Row]
 
