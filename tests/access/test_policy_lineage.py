@@ -73,6 +73,22 @@ def test_what_is_computed_from_a_masked_column_needs_a_mask(store: FeatureStore,
     assert "its mask exempts sales, who may not see what it is computed from" in problems_of(store, wider, MASKED)[0]
 
 
+@pytest.mark.parametrize("table", ["training_sets.mine", "featurestore.training_sets.mine", "inference.churn"])
+def test_tables_of_joined_rows_may_have_anything(store: FeatureStore, table: str) -> None:
+    if not store.catalog.table_exists(table.removeprefix("featurestore.")):
+        rows = store.catalog.load_table("shop.orders").scan().to_arrow()
+        load_source(store, table.removeprefix("featurestore."), rows)
+    for source in (Source("made", table=table, timestamp="at"), of_sql(f"SELECT * FROM {table}")):
+        of = view(["amount"], source)
+        assert problems_of(store, of) == []
+        found = problems_of(store, of, MASKED)
+        assert any(problem.startswith("features.amount: v1 shows what a policy hides") for problem in found), found
+        assert any("rows of" in problem for problem in problems_of(store, of, FILTERED))
+        open_one: dict[str, Any] = {"declassify": ["amount", "customer_id"], "declassify_rows": True}
+        for policy in (MASKED, FILTERED):
+            assert problems_of(store, view(["amount"], source, **open_one), policy) == []
+
+
 def test_what_does_not_use_it_is_open(store: FeatureStore) -> None:
     assert problems_of(store, view(["age"]), MASKED) == []
     counted = of_sql("SELECT customer_id, max(at) AS at, count(*) AS n FROM shop.customers GROUP BY customer_id")

@@ -14,6 +14,7 @@ from featurestore.pipelines.lineage.store_lineage import column_names
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.runtime import Runtime
 from featurestore.values.humanize import format_names
+from featurestore.values.table_names import local_name
 
 Groups = frozenset[str]
 ROWS = NO_COLUMN
@@ -56,6 +57,7 @@ def lineage_problems(runtime: Runtime, registry: Registry, definitions: Definiti
             for table in source_tables(view.source):
                 if table not in columns:
                     columns[table] = None if view.source.path else column_names(runtime, table)
+                    hidden.update(_joined(runtime, table, columns[table] or (), hidden))
             policy = policies.get(f"VIEW {row.name}", TablePolicy(row.name))
             traced.append(TracedVersion(row, runtime.features_table(row.table), trace_view(view, columns), policy))
         except (SqlProblem, Conflict) as error:
@@ -85,6 +87,21 @@ def _declared(policies: Mapping[str, TablePolicy]) -> Iterator[tuple[tuple[str, 
             yield (on.name, column), Hidden(frozenset(mask.unless), f"{on.name}.{column}")
         if policy.rows is not None:
             yield (on.name, ROWS), Hidden(frozenset(policy.rows.unless), f"rows of {on.name}")
+
+
+def _joined(
+    runtime: Runtime, table: str, columns: Iterable[str], hidden: Mapping[tuple[str, str], Hidden]
+) -> dict[tuple[str, str], Hidden]:
+    """What is hidden of a table of training sets or logged predictions: all, from all but those who are under no rule. Any of its columns
+    may have values of any view, or of any table that spines were read from.
+    """
+    name = local_name(table)
+    if name.rpartition(".")[0] not in (runtime.settings.training_sets_namespace, runtime.settings.inference_namespace):
+        return {}
+    unless = frozenset.intersection(*(of.unless for of in hidden.values()))
+    shown = {(table, column): Hidden(unless, f"{name}.{column}") for column in columns}
+    is_filtered = any(column == ROWS for _, column in hidden)
+    return {**shown, **({(table, ROWS): Hidden(unless, f"rows of {name}")} if is_filtered else {})}
 
 
 def _spread(hidden: dict[tuple[str, str], Hidden], traced: Iterable[TracedVersion], found: dict[tuple[str, str, str], str]) -> bool:
