@@ -213,3 +213,29 @@ def test_a_stored_policy_that_this_release_refuses_shows_nothing(store: FeatureS
         broken = TablePolicy("shop.customers", masks={"email": Mask("read_text('x')")})
         with pytest.raises(NotReady, match=r"TABLE shop\.customers cannot be read"):
             type(stored)(stored.on, broken, None, stored.at).in_force(frozenset())
+
+
+def test_a_mask_of_a_renamed_feature_is_kept_or_declared_open(tmp_path: Path) -> None:
+    with FeatureStore(home=tmp_path) as store:
+        at = times.moment(times.parse("2026-03-01T00:00:00Z", "at"))
+        load_source(
+            store, "shop.accounts", pa.table({"customer_id": [1], "at": pa.array([at], STAMP), "email": ["a@x"], "country": ["DE"]})
+        )
+        store.apply([FeatureView("profile", CUSTOMERS, SOURCE, features=["email", "country"], masks={"email": AGE, "country": AGE})])
+
+        def renamed(**more: Any) -> FeatureView:
+            return FeatureView("profile", CUSTOMERS, SOURCE, features={"mail": "email", "country": "country"}, **more)
+
+        found = problems_of(store, renamed(masks={"mail": AGE}))
+        assert "v1 still has 'email', which is masked now" in found
+        # What the version still has is unmasked on purpose.
+        assert "country" not in found
+        keeps: dict[str, Any] = {"masks": {"mail": AGE, "email": AGE}}
+        opens: dict[str, Any] = {"masks": {"mail": AGE}, "declassify": ["email"]}
+        lifts: dict[str, Any] = {"masks": {}}
+        for sound in (keeps, opens, lifts):
+            assert store.plan([renamed(**sound)]).steps
+        store.apply([renamed(masks={"mail": AGE, "email": AGE})])
+        assert "v1 still has 'email'" in problems_of(store, TablePolicy("profile", masks={"mail": AGE}))
+        store.apply([TablePolicy("profile")])
+        assert store.policies() == []

@@ -54,9 +54,9 @@ def object_problems(runtime: Runtime, registry: Registry, definitions: Definitio
     `versions` are those of views that the plan leads to.
     """
     declared = {policy.name: policy for policy in definitions.policies}
-    for policy in declared.values():
-        yield from map(definitions.locate, _object_problems(runtime, registry, versions, policy))
     in_force = {str(on): stored.policy for on, stored in read_policies(runtime).items() if on.kind is Kind.VIEW}
+    for policy in declared.values():
+        yield from map(definitions.locate, _object_problems(runtime, registry, versions, policy, before=in_force.get(policy.name)))
     for name, policy in in_force.items():
         if name not in declared and object_of(policy).name in versions:
             for problem in _object_problems(runtime, registry, versions, policy, drifted=True):
@@ -121,7 +121,13 @@ def _group_problems(policy: TablePolicy) -> Iterator[FieldProblem]:
 
 
 def _object_problems(
-    runtime: Runtime, registry: Registry, versions: Mapping[str, Applied], policy: TablePolicy, *, drifted: bool = False
+    runtime: Runtime,
+    registry: Registry,
+    versions: Mapping[str, Applied],
+    policy: TablePolicy,
+    *,
+    drifted: bool = False,
+    before: TablePolicy | None = None,
 ) -> Iterator[FieldProblem]:
     owner = policy_owner(policy)
     try:
@@ -144,8 +150,21 @@ def _object_problems(
     for name in policy.declassify:
         if name not in {*maskable, *on.keys} and not drifted:
             yield FieldProblem(owner, "declassify", f"no feature {brief(name)}{near(name, maskable)}")
+    if before is not None and policy.masks:
+        yield from _unmasked_problems(policy, before, on)
     for version, columns in {"": on.columns, **(on.others or {})}.items():
         yield from _type_problems(runtime, policy, columns, version)
+
+
+def _unmasked_problems(policy: TablePolicy, before: TablePolicy, on: PolicyObject) -> Iterator[FieldProblem]:
+    """Problems of masks that are missing beside others: of features that were masked, and that only earlier versions have. Who renames a
+    feature, and masks its new name, would show it under the one before.
+    """
+    for name in before.masks:
+        version = next((version for version, columns in (on.others or {}).items() if name in columns), None)
+        if version is not None and name not in {*policy.masks, *policy.declassify, *on.columns}:
+            message = f"{version} still has {brief(name)}, which is masked now; keep its mask, or declare it open: declassify=[{name!r}]"
+            yield FieldProblem(policy_owner(policy), f"masks.{name}", message)
 
 
 def _type_problems(runtime: Runtime, policy: TablePolicy, columns: Mapping[str, str], version: str) -> Iterator[FieldProblem]:
