@@ -65,6 +65,16 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "revoke": {"privilege": "READ", "on": "VIEW customer_orders", "to": "GROUP analysts"},
     "grants": {},
     "policies": {},
+    "create_share": {"name": "partners"},
+    "remove_share": {"name": "none"},
+    "add_to_share": {"share": "none", "on": "VIEW customer_orders"},
+    "remove_from_share": {"share": "none", "on": "VIEW customer_orders"},
+    "shares": {},
+    "create_recipient": {"name": "acme"},
+    "change_recipient": {"name": "none"},
+    "rotate_recipient": {"name": "none"},
+    "revoke_recipient": {"name": "none"},
+    "recipients": {},
     "explain_retention": {},
     "audit": {"uri": "models:/none/1"},
     "traffic": {"name": "none"},
@@ -84,9 +94,9 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
 
 KINDS = (
     "prediction|table|key column|timestamp column|view|service|training set|feature table|folder or file of definitions|"
-    "registered model|model|version|tag|API key"
+    "registered model|model|version|tag|API key|share|recipient"
 )
-UNKNOWN = rf"is a table made by create_table|has 2 live keys already|\bno ({KINDS}) ['\"]|(view|service)="
+UNKNOWN = rf"is a table made by create_table|has 2 live keys already|there is a recipient acme already|\bno ({KINDS}) ['\"]|(view|service)="
 
 
 def verbs_of(store_type: type[Verbs]) -> list[tuple[str, str]]:
