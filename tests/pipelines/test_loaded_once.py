@@ -134,7 +134,7 @@ def test_a_check_of_freshness_reads_in_the_session_of_the_run(store: FeatureStor
     fetched.forget()
     (done,) = store.materialize("fresh")
     assert [outcome.passed for outcome in done.checks] == [True]
-    assert fetched.loads == {REGISTRY: 1, ORDERS: 1, "features.fresh_v1": 3, EDITIONS: 1}
+    assert fetched.loads == {REGISTRY: 1, POLICIES: 1, ORDERS: 1, "features.fresh_v1": 3, EDITIONS: 1}
     assert fetched.databases == 1
 
 

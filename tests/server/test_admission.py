@@ -224,6 +224,7 @@ READING = {
     *("live", "ready", "server_metadata", "model_metadata", "model_ready", "version_metadata", "version_ready"),
     *("compare_training_sets", "find_impact", "find_lineage", "audit_model", "explain_retention", "replay_prediction", "history"),
     "audit_log_heads",
+    *("shares", "recipients", "version", "metadata", "changes"),
 }
 """Operations that only read although their names do not begin with get or list."""
 

@@ -107,6 +107,10 @@ def good(world: World) -> dict[str, str]:
         "request_id": "none-0",
         "namespace": "shop",
         "table": "orders",
+        "share": "partners",
+        "schema": "shop",
+        "file": "none",
+        "key": "none",
     }
     return {**names, "dry_run": "true", "wait": "0", "format": "arrow", "columns": "customer_id", "full": "true"}
 

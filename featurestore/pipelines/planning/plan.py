@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from featurestore.access.policies import read_policies
 from featurestore.compiler import check
 from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.features import feature_names
@@ -118,11 +119,12 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     versions = {step.name: step.result for step in views}
     services = [_service_step(registry, service, versions) for service in definitions.services]
     problems.extend(_derived_problems(runtime, definitions, services, versions))
-    problems.extend(object_problems(runtime, registry, definitions, versions))
-    problems.extend(lineage_problems(runtime, registry, definitions, versions))
+    stored = read_policies(runtime)
+    problems.extend(object_problems(runtime, registry, definitions, versions, stored))
+    problems.extend(lineage_problems(runtime, registry, definitions, versions, stored))
     if problems:
         raise DefinitionError(problems)
-    access = (*grant_steps(runtime, definitions), *policy_steps(runtime, definitions))
+    access = (*grant_steps(runtime, definitions), *policy_steps(definitions, stored))
     done = with_impact(runtime, (*steps, *views, *services, *access), state)
     return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from featurestore.access.policies import apply_policies, object_of, read_policies
+from featurestore.access.policies import Policies, apply_policies, object_of
 from featurestore.access.principal import check_groups
 from featurestore.access.privileges import Kind
 from featurestore.compiler.check import TIME_COLUMNS
@@ -48,13 +48,15 @@ class PolicyObject:
         return {name: sql_type for name, sql_type in self.columns.items() if not (self.is_view and name in HIDDEN_TIMES)}
 
 
-def object_problems(runtime: Runtime, registry: Registry, definitions: Definitions, versions: Mapping[str, Applied]) -> Iterator[Problem]:
+def object_problems(
+    runtime: Runtime, registry: Registry, definitions: Definitions, versions: Mapping[str, Applied], stored: Policies
+) -> Iterator[Problem]:
     """Problems of policies with what they are on: of sound ones in definitions, and of those in force on views that change.
 
-    `versions` are those of views that the plan leads to.
+    `versions` are those of views that the plan leads to, and `stored` the policies in force.
     """
     declared = {policy.name: policy for policy in definitions.policies}
-    in_force = {str(on): stored.policy for on, stored in read_policies(runtime).items() if on.kind is Kind.VIEW}
+    in_force = {str(on): one.policy for on, one in stored.items() if on.kind is Kind.VIEW}
     for policy in declared.values():
         yield from map(definitions.locate, _object_problems(runtime, registry, versions, policy, before=in_force.get(policy.name)))
     for name, policy in in_force.items():
@@ -64,11 +66,9 @@ def object_problems(runtime: Runtime, registry: Registry, definitions: Definitio
                 yield definitions.problem("view", object_of(policy).name, "masks", message)
 
 
-def policy_steps(runtime: Runtime, definitions: Definitions) -> list[Step]:
-    """A step for each policy, in the order of definitions."""
-    if not definitions.policies:
-        return []
-    before, steps = read_policies(runtime), {}
+def policy_steps(definitions: Definitions, before: Policies) -> list[Step]:
+    """A step for each policy, in the order of definitions; `before` are those in force."""
+    steps = {}
     for policy in definitions.policies:
         stored = before.get(object_of(policy))
         result = Applied(KIND, policy.name, 1, "", documents.document(policy))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from featurestore.access.policies import object_of, read_policies
+from featurestore.access.policies import Policies, object_of
 from featurestore.compiler.expressions import SqlProblem
 from featurestore.compiler.lineage.column_uses import ALL_COLUMNS, NO_COLUMN, VALUE, Use, Uses
 from featurestore.compiler.lineage.view_lineage import Lineage, source_tables, trace_view
@@ -39,12 +39,15 @@ class TracedVersion:
     policy: TablePolicy
 
 
-def lineage_problems(runtime: Runtime, registry: Registry, definitions: Definitions, versions: Mapping[str, Applied]) -> Iterator[Problem]:
-    """A problem for each feature that shows what a policy hides, with the way there. `versions` are those that the plan leads to.
+def lineage_problems(
+    runtime: Runtime, registry: Registry, definitions: Definitions, versions: Mapping[str, Applied], stored: Policies
+) -> Iterator[Problem]:
+    """A problem for each feature that shows what a policy hides, with the way there. `versions` are those that the plan leads to, and
+    `stored` the policies in force.
 
     All versions of all views are looked at, also those that the plan does not change: a policy of a table may come after them.
     """
-    policies = {str(on): stored.policy for on, stored in read_policies(runtime).items()}
+    policies = {str(on): one.policy for on, one in stored.items()}
     policies.update({policy.name: policy for policy in definitions.policies})
     if not any(policy.masks or policy.rows is not None for policy in policies.values()):
         return

@@ -113,6 +113,8 @@ def test_a_training_set_from_its_build_to_its_rows(granted: Granted) -> None:
         assert made.to_arrow().num_rows == 3
         assert [listed.id for listed in him.training_sets()] == [made.id]
         assert him.rebuild(made.id).digest == made.digest
+        # Whoever built it owns it, until an administrator says otherwise.
+        store.grant("OWN", "TABLE training_sets.mine", "USER her")
         store.revoke("READ", "NAMESPACE training_sets", "GROUP analysts")
         wait_until(lambda: is_forbidden(lambda: him.get_training_set(made.id)))
         for path in ("statistics", "files", "data"):
