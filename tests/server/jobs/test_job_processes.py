@@ -114,7 +114,8 @@ def test_a_cancelled_build_leaves_nothing_and_the_next_one_runs(store: FeatureSt
         assert wait_for_end(jobs, id).state == "cancelled"
         assert not store.backend.has_training_set(id)
         assert files(store, "unwanted") == []
-        assert {path.name for path in (jobs_path(store.settings) / id).iterdir()} == {"job.json", "lock"}
+        # What it was asked is removed after its end is recorded.
+        until(lambda: {path.name for path in (jobs_path(store.settings) / id).iterdir()} == {"job.json", "lock"})
         assert wait_for_end(jobs, after).state == "done"
         now = {table: {name: ref for name, ref in store.catalog.load_table(table).refs().items() if after not in name} for table in tags}
         assert now == tags
