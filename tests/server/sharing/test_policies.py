@@ -136,3 +136,5 @@ def test_a_mask_follows_its_column_through_names_and_versions(shared: Shared) ->
     for status, text in (told(), told(version=1)):
         assert (status, CANARY in text, "***" in text) == (200, False, True)
     store.remove_from_share("partners", "TABLE lake.contacts")
+    # The next test reads the list of the share.
+    wait_until(lambda: "contacts" not in shared.http.get("/shares/partners/all-tables").text)
