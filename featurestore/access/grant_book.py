@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from featurestore.access.grants import Grant, GrantRecord, grants_of, grants_table
 from featurestore.access.principal import Principal
 from featurestore.access.privileges import GIVEN_BY, Grantee, GranteeKind, Privilege, Securable, parents
-from featurestore.access.registry_follower import KEPT_SECONDS, RegistryFollower
+from featurestore.access.registry_follower import RegistryFollower
 from featurestore.lakehouse import granted
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
 from featurestore.settings import CATALOG_NAME
-
-__all__ = ("ANSWERS", "KEPT_SECONDS", "GrantBook")
 
 ANSWERS = 10_000
 """Most answers that are kept, so that a warm one is one look into a dict."""

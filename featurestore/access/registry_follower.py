@@ -35,6 +35,16 @@ class RegistryFollower(ABC, Generic[RecordsT]):
         self._records: RecordsT | None = None
         self._looked = -KEPT_SECONDS
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the registry was ever read."""
+        return self._records is not None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the registry was read, or seen to be unchanged, within the last KEPT_SECONDS."""
+        return self._records is not None and self._clock() - self._looked < KEPT_SECONDS
+
     def refresh(self) -> None:
         """Read what has changed. Raises: NotReady."""
         with self._lock:

@@ -28,7 +28,7 @@ MOST_TABLES = 1_000
 """Most tables of a share."""
 
 
-def create_share(runtime: Runtime, name: str, rights: Rights, by: str | None = None) -> ShareInfo:
+def create_share(runtime: Runtime, name: str, rights: Rights) -> ShareInfo:
     """Record a new, empty share. It needs SHARE on the catalog. Raises: Conflict if there is one of this name; RequestError; Forbidden."""
     rights.require_catalog(Privilege.SHARE)
     share = check_share_name(name, "name")
@@ -40,10 +40,10 @@ def create_share(runtime: Runtime, name: str, rights: Rights, by: str | None = N
             raise Conflict(f"there are {MOST_SHARES} shares already; remove one first")
         return {"share": share}
 
-    return describe_share(append_event(runtime, SHARE_CREATED, check, by or rights.principal.name), share)
+    return describe_share(append_event(runtime, SHARE_CREATED, check), share)
 
 
-def remove_share(runtime: Runtime, name: str, rights: Rights, by: str | None = None) -> ShareInfo:
+def remove_share(runtime: Runtime, name: str, rights: Rights) -> ShareInfo:
     """Record that a share is gone, and return it as it was. It needs SHARE on the catalog. Raises: NotFound; Forbidden."""
     rights.require_catalog(Privilege.SHARE)
     share, before = check_share_name(name, "name"), Sharing()
@@ -54,11 +54,11 @@ def remove_share(runtime: Runtime, name: str, rights: Rights, by: str | None = N
         before = sharing
         return {"share": share}
 
-    append_event(runtime, SHARE_REMOVED, check, by or rights.principal.name)
+    append_event(runtime, SHARE_REMOVED, check)
     return describe_share(before, share)
 
 
-def add_to_share(runtime: Runtime, share: str, on: str, as_name: str | None, rights: Rights, by: str | None = None) -> ShareInfo:
+def add_to_share(runtime: Runtime, share: str, on: str, as_name: str | None, rights: Rights) -> ShareInfo:
     """Record that an object is shared, under a name such as `sales.orders`. It needs SHARE and READ on the object.
 
     Raises: RequestError; Forbidden; NotFound; Conflict if the object or the name is in the share already; TypeMismatch for columns that
@@ -82,10 +82,10 @@ def add_to_share(runtime: Runtime, share: str, on: str, as_name: str | None, rig
             raise Conflict(f"the share {name} has {MOST_TABLES} tables already; create another one", share=name)
         return {"share": name, "schema_name": schema, "table_name": table, "on_kind": str(shared.kind), "on_name": shared.name}
 
-    return describe_share(append_event(runtime, TABLE_ADDED, check, by or rights.principal.name), name)
+    return describe_share(append_event(runtime, TABLE_ADDED, check), name)
 
 
-def remove_from_share(runtime: Runtime, share: str, on: str, rights: Rights, by: str | None = None) -> ShareInfo:
+def remove_from_share(runtime: Runtime, share: str, on: str, rights: Rights) -> ShareInfo:
     """Record that an object is shared no more. It needs SHARE on the object. Raises: NotFound; RequestError; Forbidden."""
     name, shared = check_share_name(share, "share"), SharedObject.parse(on, runtime.settings)
     shared.require(rights, runtime.settings, reads=False)
@@ -97,7 +97,7 @@ def remove_from_share(runtime: Runtime, share: str, on: str, rights: Rights, by:
             raise NotFound("object", str(shared), [str(other.on) for other in entries], f"the share {name}")
         return {"share": name, "schema_name": entry.schema, "table_name": entry.name}
 
-    return describe_share(append_event(runtime, TABLE_REMOVED, check, by or rights.principal.name), name)
+    return describe_share(append_event(runtime, TABLE_REMOVED, check), name)
 
 
 def list_shares(runtime: Runtime, rights: Rights) -> list[ShareInfo]:

@@ -10,7 +10,7 @@ from featurestore.access.keys import create_key, list_keys, revoke_key
 from featurestore.access.principal import Principal, check_groups
 from featurestore.access.privileges import Privilege
 from featurestore.access.rights import Rights
-from featurestore.errors import Conflict, NotFound, RequestError
+from featurestore.errors import Conflict, FeatureStoreError, NotFound, RequestError
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.sharing.share_results import CreatedRecipient, RecipientInfo, RecipientKey, RecipientState
@@ -29,15 +29,13 @@ MOST_RECIPIENTS = 10_000
 """Most recipients of a store."""
 
 
-def create_recipient(
-    runtime: Runtime, name: str, shares: Any, groups: Any, expires: Any, rights: Rights, by: str | None = None
-) -> CreatedRecipient:
+def create_recipient(runtime: Runtime, name: str, shares: Any, groups: Any, expires: Any, rights: Rights) -> CreatedRecipient:
     """Record a recipient of shares, and make its first key. It needs SHARE on the catalog, and membership in the groups.
 
     Raises: Conflict if there is one of this name; NotFound for a share; RequestError; Forbidden.
     """
     rights.require_catalog(Privilege.SHARE)
-    who, who_by = check_share_name(name, "name"), by or rights.principal.name
+    who = check_share_name(name, "name")
     named, members = _share_names(shares), check_groups(groups)
     _require_groups(rights, members)
 
@@ -45,26 +43,26 @@ def create_recipient(
         known = sharing.recipients.get(who)
         if known is not None and not known.revoked:
             raise Conflict(f"there is a recipient {who} already; rotate its key, change its shares, or revoke it first", recipient=who)
-        if len(sharing.recipients) >= MOST_RECIPIENTS:
-            raise Conflict(f"there are {MOST_RECIPIENTS} recipients already")
+        if known is None and len(sharing.recipients) >= MOST_RECIPIENTS:
+            raise Conflict(f"there are {MOST_RECIPIENTS} recipients already, with those that were revoked; use the name of one of these")
         return _set(sharing, who, named, members)
 
     check(read_sharing(runtime))
     for held in _keys(runtime).get(who, ()):
         # Of a revoked recipient of this name, if that was not finished.
         if held.state == "live":
-            revoke_key(runtime, held.id, who_by, RECIPIENT_KEYS)
+            _revoke_key(runtime, held.id)
     # The key first: a recipient without one could not be told from one whose keys were lost.
-    created = create_key(runtime, who, (), False, expires, who_by, RECIPIENT_KEYS)
+    created = _create_key(runtime, who, expires)
     try:
-        sharing = append_event(runtime, RECIPIENT_SET, check, who_by)
-    except Exception:
-        revoke_key(runtime, created.key.id, who_by, RECIPIENT_KEYS)
+        sharing = append_event(runtime, RECIPIENT_SET, check)
+    except FeatureStoreError:
+        _revoke_key(runtime, created.key.id)
         raise
     return _created(runtime, sharing.recipient(who), created)
 
 
-def change_recipient(runtime: Runtime, name: str, shares: Any, groups: Any, rights: Rights, by: str | None = None) -> RecipientInfo:
+def change_recipient(runtime: Runtime, name: str, shares: Any, groups: Any, rights: Rights) -> RecipientInfo:
     """Record other shares or groups of a recipient; None: as they are. Raises: as `create_recipient`."""
     rights.require_catalog(Privilege.SHARE)
     who = check_share_name(name, "name")
@@ -76,11 +74,11 @@ def change_recipient(runtime: Runtime, name: str, shares: Any, groups: Any, righ
         _require_groups(rights, set(members or ()) - set(before.groups))
         return _set(sharing, who, before.shares if named is None else named, before.groups if members is None else members)
 
-    sharing = append_event(runtime, RECIPIENT_SET, check, by or rights.principal.name)
+    sharing = append_event(runtime, RECIPIENT_SET, check)
     return _describe(sharing.recipient(who), _keys(runtime).get(who, ()))
 
 
-def rotate_recipient(runtime: Runtime, name: str, expires: Any, rights: Rights, by: str | None = None) -> CreatedRecipient:
+def rotate_recipient(runtime: Runtime, name: str, expires: Any, rights: Rights) -> CreatedRecipient:
     """Make another key for a recipient, beside the one that it has. It needs SHARE on the catalog, and membership in its groups.
 
     Raises: Conflict if it has two live keys, saying which to revoke; NotFound; RequestError; Forbidden.
@@ -89,24 +87,22 @@ def rotate_recipient(runtime: Runtime, name: str, expires: Any, rights: Rights, 
     recipient = read_sharing(runtime).recipient(check_share_name(name, "name"))
     # Whoever has the key reads what the recipient reads.
     _require_groups(rights, recipient.groups)
-    return _created(
-        runtime, recipient, create_key(runtime, recipient.name, (), False, expires, by or rights.principal.name, RECIPIENT_KEYS)
-    )
+    return _created(runtime, recipient, _create_key(runtime, recipient.name, expires))
 
 
-def revoke_recipient(runtime: Runtime, name: str, key: str | None, rights: Rights, by: str | None = None) -> RecipientInfo:
+def revoke_recipient(runtime: Runtime, name: str, key: str | None, rights: Rights) -> RecipientInfo:
     """Revoke one key of a recipient, or with None the recipient with all its keys. It needs SHARE on the catalog.
 
     Raises: NotFound; Forbidden.
     """
     rights.require_catalog(Privilege.SHARE)
-    who, who_by = check_share_name(name, "name"), by or rights.principal.name
+    who = check_share_name(name, "name")
     recipient = read_sharing(runtime).recipient(who)
     if key is not None:
         id, known = check_text(key, "key"), [known.id for known in _keys(runtime).get(who, ())]
         if id not in known:
             raise NotFound("key", id, known, f"the recipient {who}")
-        revoke_key(runtime, id, who_by, RECIPIENT_KEYS)
+        _revoke_key(runtime, id)
         return _describe(recipient, _keys(runtime)[who])
 
     def check(sharing: Sharing) -> Mapping[str, Any]:
@@ -114,10 +110,10 @@ def revoke_recipient(runtime: Runtime, name: str, key: str | None, rights: Right
         return {"recipient": who}
 
     # The recipient first: from then on none of its keys reads anything, also if this stops half-way.
-    revoked = append_event(runtime, RECIPIENT_REVOKED, check, who_by).recipients[who]
+    revoked = append_event(runtime, RECIPIENT_REVOKED, check).recipients[who]
     for held in _keys(runtime).get(who, ()):
         if held.state == "live":
-            revoke_key(runtime, held.id, who_by, RECIPIENT_KEYS)
+            _revoke_key(runtime, held.id)
     return _describe(revoked, _keys(runtime).get(who, ()))
 
 
@@ -170,6 +166,14 @@ def _created(runtime: Runtime, recipient: Recipient, created: CreatedKey) -> Cre
         "expirationTime": times.text(times.micros(created.key.expires)),
     }
     return CreatedRecipient(_describe(recipient, _keys(runtime)[recipient.name]), created.key.id, profile)
+
+
+def _create_key(runtime: Runtime, recipient: str, expires: Any) -> CreatedKey:
+    return create_key(runtime, recipient, (), False, expires, runtime.author or None, RECIPIENT_KEYS)
+
+
+def _revoke_key(runtime: Runtime, id: str) -> None:
+    revoke_key(runtime, id, runtime.author or None, RECIPIENT_KEYS)
 
 
 def _keys(runtime: Runtime) -> dict[str, list[ApiKey]]:

@@ -117,8 +117,9 @@ def sharing_of(log: Granted) -> Sharing:
     return _in_force(_rows(log))
 
 
-def append_event(runtime: Runtime, event: str, check: Callable[[Sharing], Mapping[str, Any]], by: str | None) -> Sharing:
-    """Append an event, and return what is in force after it. `check` is called with what is in force, and returns the event's columns.
+def append_event(runtime: Runtime, event: str, check: Callable[[Sharing], Mapping[str, Any]]) -> Sharing:
+    """Append an event of the runtime's author, and return what is in force after it. `check` is called with what is in force, and
+    returns the event's columns.
 
     Raises: what `check` raises; then nothing is appended. NotReady.
     """
@@ -130,7 +131,7 @@ def append_event(runtime: Runtime, event: str, check: Callable[[Sharing], Mappin
         # After the last event, also if a clock was ahead: their order is that of their times.
         now = times.moment(times.now())
         at = max(now, rows[-1]["at"] + timedelta(microseconds=1)) if rows else now
-        row = {**dict.fromkeys(SCHEMA.names), **columns, "event": event, "by": by, "at": valid_time(table, at)}
+        row = {**dict.fromkeys(SCHEMA.names), **columns, "event": event, "by": runtime.author or None, "at": valid_time(table, at)}
         writes.append(table, pa.Table.from_pylist([row], SCHEMA).to_reader(), summary={writes.OPERATION: "share"})
         return _in_force([*rows, row])
 

@@ -23,12 +23,12 @@ class SharingVerbs(Connections):
 
         Raises: RequestError; Conflict if there is one of this name.
         """
-        return verbs.create_share(self._runtime, name, verbs.OPERATOR, self._runtime.author or None)
+        return verbs.create_share(self._runtime, name, verbs.OPERATOR)
 
     @recorded
     def remove_share(self, name: str) -> ShareInfo:
         """Remove a share, which is returned as it was. Its recipients read it no more. Raises: NotFound with the nearest names."""
-        return verbs.remove_share(self._runtime, name, verbs.OPERATOR, self._runtime.author or None)
+        return verbs.remove_share(self._runtime, name, verbs.OPERATOR)
 
     @recorded
     def add_to_share(self, share: str, on: str, as_name: str | None = None) -> ShareInfo:
@@ -39,12 +39,12 @@ class SharingVerbs(Connections):
         view, and of a table every snapshot that is kept. Raises: RequestError; NotFound; Conflict if the object or the name is in the
         share; TypeMismatch for columns of types that cannot be shared.
         """
-        return verbs.add_to_share(self._runtime, share, on, as_name, verbs.OPERATOR, self._runtime.author or None)
+        return verbs.add_to_share(self._runtime, share, on, as_name, verbs.OPERATOR)
 
     @recorded
     def remove_from_share(self, share: str, on: str) -> ShareInfo:
         """Take an object out of a share. Raises: NotFound with what is in it."""
-        return verbs.remove_from_share(self._runtime, share, on, verbs.OPERATOR, self._runtime.author or None)
+        return verbs.remove_from_share(self._runtime, share, on, verbs.OPERATOR)
 
     def shares(self) -> list[ShareInfo]:
         """All shares by name, with their tables and recipients."""
@@ -59,14 +59,14 @@ class SharingVerbs(Connections):
 
         A recipient reads as a principal without groups, unless some are given. Raises: RequestError; NotFound for a share; Conflict.
         """
-        return verbs.create_recipient(self._runtime, name, shares, groups, expires, verbs.OPERATOR, self._runtime.author or None)
+        return verbs.create_recipient(self._runtime, name, shares, groups, expires, verbs.OPERATOR)
 
     @recorded
     def change_recipient(
         self, name: str, shares: str | Sequence[str] | None = None, groups: str | Sequence[str] | None = None
     ) -> RecipientInfo:
         """Give a recipient other shares or groups; None leaves them. All servers follow within a second. Raises: NotFound."""
-        return verbs.change_recipient(self._runtime, name, shares, groups, verbs.OPERATOR, self._runtime.author or None)
+        return verbs.change_recipient(self._runtime, name, shares, groups, verbs.OPERATOR)
 
     @recorded
     def rotate_recipient(self, name: str, expires: timedelta | str = "90d") -> CreatedRecipient:
@@ -74,14 +74,14 @@ class SharingVerbs(Connections):
 
         Raises: NotFound; Conflict saying which key to revoke first.
         """
-        return verbs.rotate_recipient(self._runtime, name, expires, verbs.OPERATOR, self._runtime.author or None)
+        return verbs.rotate_recipient(self._runtime, name, expires, verbs.OPERATOR)
 
     @recorded
     def revoke_recipient(self, name: str, key: str | None = None) -> RecipientInfo:
         """Revoke a recipient with all its keys, or only one key. Servers refuse it, and the files it was given addresses of, within a
         second. Raises: NotFound with the nearest names.
         """
-        return verbs.revoke_recipient(self._runtime, name, key, verbs.OPERATOR, self._runtime.author or None)
+        return verbs.revoke_recipient(self._runtime, name, key, verbs.OPERATOR)
 
     def recipients(self) -> list[RecipientInfo]:
         """All recipients by name, with their keys and the hour of the last use of each."""

@@ -13,20 +13,13 @@ from featurestore.access.policy_book import PolicyBook
 from featurestore.access.principal import LOCAL, TOKEN, Principal
 from featurestore.access.rights import Rights
 from featurestore.access.tokens import PREFIX
-from featurestore.errors import FeatureStoreError, NotReady, Unauthorized
-from featurestore.masking import logger_of
+from featurestore.errors import NotReady, Unauthorized
+from featurestore.server.access.followed_keys import FollowedKeys
 from featurestore.server.access.oidc import IdentityTokens
-from featurestore.server.watcher import Watcher
 from featurestore.settings import Settings
 from featurestore.store import FeatureStore
 from featurestore.values import times
 
-logger = logger_of(__name__)
-
-LOOK_SECONDS = 0.4
-"""How often a process looks for keys, grants and policies that were changed: all servers follow within a second."""
-USES_SECONDS = 60.0
-"""How often a process records which keys were used."""
 VERIFICATIONS = 4
 """Tokens of OpenID Connect that a process verifies at the same time, in threads."""
 _SCHEME = b"Bearer "
@@ -45,9 +38,7 @@ class Authenticator:
         self._keys, self._uses = KeyRing(store.backend.runtime), KeyUses(store.backend.runtime)
         self._verifications = CapacityLimiter(VERIFICATIONS)
         self._grants, self._policies = GrantBook(store.backend.runtime), PolicyBook(store.backend.runtime)
-        self._started = False
-        self._look = Watcher("registry of API keys and grants", LOOK_SECONDS, self._refresh)
-        self._record = Watcher("use of API keys", USES_SECONDS, self._uses.record)
+        self._followed = FollowedKeys("API keys and grants", self._uses, self._refresh)
 
     @property
     def asks(self) -> bool:
@@ -56,24 +47,11 @@ class Authenticator:
 
     def start(self) -> None:
         """Read the keys, and begin to follow them. What cannot be read now is read when the catalog responds."""
-        try:
-            self._refresh()
-        except FeatureStoreError as error:
-            logger.warning("API keys and grants cannot be read, so that none is accepted yet: %s", error)
-        self._started = True
-        self._look.start()
-        self._record.start()
+        self._followed.start()
 
     def stop(self) -> None:
         """Follow keys no more, and record their last uses."""
-        if not self._started:
-            return
-        self._look.stop()
-        self._record.stop()
-        try:
-            self._uses.record()
-        except FeatureStoreError as error:
-            logger.warning("the last uses of API keys were not recorded: %s", error)
+        self._followed.stop()
 
     def rights_of(self, principal: Principal) -> Rights:
         """The rights of a principal, which follow the grants and policies."""
@@ -97,7 +75,7 @@ class Authenticator:
 
     async def authenticate(self, scope: Scope) -> Principal:
         """Who sends a request. Raises: Unauthorized; NotReady while the keys of the store or the issuer cannot be read."""
-        if not self._started and not self._keys.is_loaded:
+        if not self._followed.started and not self._keys.is_loaded:
             await to_thread.run_sync(self._refresh)
         principal = self.find(scope)
         if principal is not None:

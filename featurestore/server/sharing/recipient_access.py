@@ -9,18 +9,14 @@ from starlette.types import Scope
 from featurestore.access.key_ring import KeyRing
 from featurestore.access.key_uses import KeyUses
 from featurestore.access.principal import Principal
-from featurestore.errors import FeatureStoreError, NotFound, NotReady, Unauthorized
-from featurestore.masking import logger_of
-from featurestore.server.access.authenticator import LOOK_SECONDS, USES_SECONDS
-from featurestore.server.watcher import Watcher
+from featurestore.errors import NotFound, NotReady, Unauthorized
+from featurestore.server.access.followed_keys import FollowedKeys
 from featurestore.sharing.readable import ReadableShares
 from featurestore.sharing.recipients import PATH, RECIPIENT_KEYS, principal_of
 from featurestore.sharing.sharing_book import SharingBook
 from featurestore.sharing.signatures import FileAddress, Signer
 from featurestore.store import FeatureStore
 from featurestore.values import times
-
-logger = logger_of(__name__)
 
 _SCHEME = "Bearer "
 _PARTS = ("shares", "schemas", "tables", "files")
@@ -34,30 +30,15 @@ class RecipientAccess:
         runtime = store.backend.runtime
         self.book, self.signer = SharingBook(runtime), Signer(store.settings.home_path())
         self._keys, self._uses = KeyRing(runtime, registry=RECIPIENT_KEYS), KeyUses(runtime, RECIPIENT_KEYS)
-        self._started = False
-        self._look = Watcher("registry of shares", LOOK_SECONDS, self._refresh)
-        self._record = Watcher("use of recipients' keys", USES_SECONDS, self._uses.record)
+        self._followed = FollowedKeys("shares and recipients' keys", self._uses, self._refresh)
 
     def start(self) -> None:
         """Read shares and keys, and begin to follow them. What cannot be read now is read when the catalog responds."""
-        try:
-            self._refresh()
-        except FeatureStoreError as error:
-            logger.warning("shares cannot be read, so that no recipient is accepted yet: %s", error)
-        self._started = True
-        self._look.start()
-        self._record.start()
+        self._followed.start()
 
     def stop(self) -> None:
         """Follow them no more, and record the last uses of keys."""
-        if not self._started:
-            return
-        self._look.stop()
-        self._record.stop()
-        try:
-            self._uses.record()
-        except FeatureStoreError as error:
-            logger.warning("the last uses of recipients' keys were not recorded: %s", error)
+        self._followed.stop()
 
     def is_for(self, scope: Scope) -> bool:
         """Whether a request is one of the protocol."""
@@ -66,7 +47,7 @@ class RecipientAccess:
 
     async def authenticate(self, scope: Scope) -> Principal:
         """Who sends a request. Raises: Unauthorized; NotReady while shares or keys cannot be read."""
-        if not self._started and not self._keys.is_loaded:
+        if not self._followed.started and not self._keys.is_loaded:
             await to_thread.run_sync(self._refresh)
         signed = signed_address(scope)
         key = self._bearer(scope) if signed is None else await to_thread.run_sync(self._signed, *signed)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from featurestore import FeatureStore, connect
-from featurestore.access import key_ring
+from featurestore.access import key_ring, registry_follower
 from featurestore.errors import Forbidden, NotReady, RequestError, Unauthorized
 from featurestore.lakehouse import tables
 from featurestore.server.run import run_server
@@ -124,7 +124,7 @@ def test_without_the_catalog_nobody_is_let_in_for_long(keyed: tuple[Served, str,
 
     monkeypatch.setattr(tables, "pointer", refuse)
     assert served.http.get("/v2", headers=header(admin)).is_success
-    monkeypatch.setattr(key_ring, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(registry_follower, "KEPT_SECONDS", 0.0)
     answer = served.http.get("/v2", headers=header(admin))
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "NotReady")
     assert served.http.get("/v2").status_code == 401
