@@ -244,6 +244,21 @@ class Settings(BaseSettings):
         defaults = {} if catalog else {"type": "sql", "uri": f"sqlite:///{quote(str(self.home_path() / 'catalog.db'))}"}
         return {**defaults, **catalog, "warehouse": warehouse}
 
+    @property
+    def record_namespaces(self) -> tuple[str, ...]:
+        """The namespaces in which the store keeps records of itself, such as keys, grants and the audit log."""
+        return self.registry_namespace, self.audit_namespace
+
+    @property
+    def joined_namespaces(self) -> tuple[str, ...]:
+        """The namespaces of rows that were joined from views for somebody: training sets and logged predictions."""
+        return self.training_sets_namespace, self.inference_namespace
+
+    @property
+    def own_namespaces(self) -> tuple[str, ...]:
+        """All namespaces whose tables the store makes, each once."""
+        return tuple(dict.fromkeys((self.features_namespace, *self.joined_namespaces, *self.record_namespaces)))
+
     def online_url(self) -> str:
         """The online store's URL, including its password; a relative LMDB path is made absolute."""
         url = percent_encoded(self.online.reveal()) if self.online else f"lmdb://{self.home_path() / 'online'}"

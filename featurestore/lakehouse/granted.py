@@ -87,7 +87,7 @@ def system(table: Table, settings: Settings) -> Granted:
     Raises: ValueError for a table outside of the store's own namespaces.
     """
     namespace = table.name.rpartition(".")[0]
-    if namespace not in (settings.registry_namespace, settings.audit_namespace):
+    if namespace not in settings.record_namespaces:
         raise ValueError(f"{table.name} is not one of the store's own tables; a reader has to grant it")
     return Granted(table, issue_permit("the store", f"NAMESPACE {namespace}", (table.name,)), _SEAL, own=True)
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from featurestore.errors import Conflict, NotFound, RequestError, brief
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import TAG
 from featurestore.records.version_log import RecordedVersion, read_versions
 
 MARK = "@"
 """What a version's name begins with where a snapshot is expected."""
 LONGEST = 100
-RESERVED = ("training-set-", "inference-", "featurestore-")
+RESERVED = (TAG, "inference-", "featurestore-")
 """Beginnings of the names of Iceberg tags that the store sets for itself."""
 _NAME = re.compile(rf"[A-Za-z][A-Za-z0-9._-]{{0,{LONGEST - 1}}}")
 

@@ -12,6 +12,8 @@ from featurestore.records.runtime import Runtime
 
 MANIFEST = "featurestore.manifest"
 """The entry of a snapshot's summary with the manifest of a training set."""
+TAG = "training-set-"
+"""The prefix of the Iceberg tag of a training set's snapshot, and of the feature snapshots that it pins; its id follows."""
 NESTED = 20
 """Most training sets of which each is the spine of the next."""
 
@@ -85,7 +87,7 @@ def require_shown_tables(runtime: Runtime, table: str) -> None:
     reader, settings = runtime.reader, runtime.settings
     if reader.sees_everything:
         return
-    own = _is_in(table, settings.registry_namespace) or _is_in(table, settings.audit_namespace)
+    own = table.rpartition(".")[0] in settings.record_namespaces
     if own or (_is_in(table, settings.inference_namespace) and reader.is_under_policies):
         what = "the store's own records" if own else "logged features, on some of which a policy is in force"
         raise Forbidden(

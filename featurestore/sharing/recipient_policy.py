@@ -49,7 +49,7 @@ def find_policy(runtime: Runtime, snapshot: SharedSnapshot, rights: Rights) -> R
     """
     namespace = snapshot.table.name.rpartition(".")[0]
     shown = f"{snapshot.entry.schema}.{snapshot.entry.name}"
-    if namespace in (runtime.settings.training_sets_namespace, runtime.settings.inference_namespace) and rights.is_under_policy:
+    if namespace in runtime.settings.joined_namespaces and rights.is_under_policy:
         raise Forbidden(
             f"{shown} has features of views and columns of tables, and masks or row filters are in force for {rights.principal.name};"
             " ask whoever shares with you for a group that is exempt from them",

@@ -12,12 +12,11 @@ from featurestore.lakehouse import tables, tags
 from featurestore.lakehouse.table import Table
 from featurestore.records.definitions import read_registry
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import TAG
 from featurestore.settings import Settings
 from featurestore.values.arguments import check_name
 from featurestore.values.table_names import local_name
 
-TRAINING_SET_TAG = "training-set-"
-"""Prefix of the tag of a training set's snapshot; its id follows."""
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}")
 _EXAMPLE = "VIEW customer_orders"
 
@@ -93,9 +92,7 @@ class SharedObject:
         """The only snapshot that is shared of its table; None: all that are kept. Raises: NotFound for a training set that is gone."""
         if self.kind is not SharedKind.TRAINING_SET:
             return None
-        pinned = {
-            tag.removeprefix(TRAINING_SET_TAG): snapshot for tag, snapshot in tags.tags(table).items() if tag.startswith(TRAINING_SET_TAG)
-        }
+        pinned = {tag.removeprefix(TAG): snapshot for tag, snapshot in tags.tags(table).items() if tag.startswith(TAG)}
         if self.name not in pinned:
             raise NotFound("training set", self.name, pinned)
         return pinned[self.name]
@@ -135,7 +132,7 @@ def _refuse_table(name: str, settings: Settings) -> None:
     namespace = name.rpartition(".")[0]
     if not namespace:
         raise RequestError(f"on={brief(name)}: write a table with its namespace, as in TABLE shop.orders", field="on")
-    if namespace in (settings.registry_namespace, settings.audit_namespace):
+    if namespace in settings.record_namespaces:
         raise RequestError(f"on={brief(name)}: the tables of {namespace} are the store's own, and cannot be shared", field="on")
     if namespace == settings.features_namespace:
         raise RequestError(f"on={brief(name)}: share a feature table as its view, as in {_EXAMPLE}", field="on")

@@ -121,7 +121,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> worlds.Template:
     return worlds.Template(tmp_path_factory.mktemp("authors"), fill)
 
 
-@pytest.mark.parametrize("opened", [here, pytest.param(there, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("opened", [here, there])
 def test_every_change_is_recorded_for_the_principal(template: worlds.Template, monkeypatch: pytest.MonkeyPatch, opened: Any) -> None:
     with template.opened() as store:
         token = store.create_key("platform", administrator=True).token

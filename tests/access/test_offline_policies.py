@@ -21,6 +21,8 @@ from featurestore.store import PrincipalStore
 from featurestore.store.feature_store import confine
 from tests.worlds import STAMP, load_source
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 CUSTOMERS = Entity("customer", keys="customer_id")
 SECRET = "canary"

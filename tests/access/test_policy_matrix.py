@@ -18,6 +18,8 @@ from featurestore.values.result import Result
 from tests import shop, worlds
 from tests.access.test_principal_store import VERBS, build, fill, join
 
+pytestmark = pytest.mark.slow
+
 VALUES = ("1970-02-03", "12.30", "2026-01-02")
 """Values of customer 1, in the columns born, credit and seen_at of the source table and the view."""
 NULL = Mask("NULL")

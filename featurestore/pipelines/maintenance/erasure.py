@@ -21,11 +21,11 @@ from featurestore.pipelines.training_sets.digest import Digest
 from featurestore.pipelines.training_sets.feature_statistics import statistics_table
 from featurestore.pipelines.training_sets.splits import PART
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
-from featurestore.pipelines.training_sets.training_set import TAG, manifest_json
+from featurestore.pipelines.training_sets.training_set import manifest_json
 from featurestore.records.erasure_log import BEGUN, ErasureLog, digest_of_key, read_erasures
 from featurestore.records.recorded_models import recorded_models
 from featurestore.records.runtime import Runtime
-from featurestore.records.stored_sets import MANIFEST
+from featurestore.records.stored_sets import MANIFEST, TAG
 from featurestore.sharing.copies import remove_copies
 from featurestore.values import times
 from featurestore.values.humanize import format_plural

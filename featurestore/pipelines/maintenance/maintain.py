@@ -18,9 +18,9 @@ from featurestore.pipelines.maintenance.compact import CompactionResult, Layout,
 from featurestore.pipelines.maintenance.repair import REPAIR_COMMAND, check_table, table_identifiers
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, checkpoint_files, load_checkpoint
 from featurestore.pipelines.training_sets import build_tags
-from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import expiries
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import TAG
 from featurestore.records.version_log import VersionLog, log_name
 from featurestore.values import times
 from featurestore.values.arguments import check_age

@@ -13,12 +13,12 @@ from featurestore.lakehouse.table import Table
 from featurestore.pipelines.maintenance import version_tags
 from featurestore.pipelines.maintenance.retention import INFERENCE_TAG
 from featurestore.pipelines.training_sets.listing import list_training_sets
-from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, feature_table
 from featurestore.records.definitions import REMOVED, Applied, Registry
 from featurestore.records.recorded_models import registered_models
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import resolve_service
+from featurestore.records.stored_sets import TAG
 from featurestore.values import times
 from featurestore.values.humanize import format_names
 from featurestore.values.result import Result

@@ -12,10 +12,10 @@ from featurestore.lakehouse.damage import Damage, find_damage, roll_back
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
 from featurestore.pipelines.training_sets import feature_statistics
-from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records import definitions, editions, erasure_log, feature_table, model_events, traffic, version_log
 from featurestore.records.feature_table import TYPES
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import TAG
 from featurestore.settings import Settings
 from featurestore.sharing.recipients import RECIPIENT_KEYS
 from featurestore.sharing.shares import shares_table
@@ -57,15 +57,7 @@ def repair(runtime: Runtime, dry_run: bool = False) -> list[Repair]:
 
 def table_identifiers(runtime: Runtime) -> Iterator[str]:
     """Every table of the store: features, training sets, registry, logs."""
-    settings = runtime.settings
-    namespaces = (
-        settings.features_namespace,
-        settings.training_sets_namespace,
-        settings.registry_namespace,
-        settings.inference_namespace,
-        settings.audit_namespace,
-    )
-    for namespace in dict.fromkeys(namespaces):
+    for namespace in runtime.settings.own_namespaces:
         yield from (f"{namespace}.{name}" for name in tables.list_tables(runtime.catalog, namespace))
 
 

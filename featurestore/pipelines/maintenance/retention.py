@@ -6,9 +6,9 @@ from datetime import datetime
 
 from featurestore.lakehouse import maintenance, tables, tags
 from featurestore.pipelines.maintenance.repair import table_identifiers
-from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.recorded_models import RecordedModel, recorded_models
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import TAG
 from featurestore.values.result import SNAPSHOT_ID, Result
 
 INFERENCE_TAG = "inference-"

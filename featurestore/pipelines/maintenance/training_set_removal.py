@@ -11,10 +11,9 @@ from featurestore.lakehouse.table import Table
 from featurestore.pipelines.maintenance.version_tags import names_of_versions
 from featurestore.pipelines.training_sets.feature_statistics import statistics_table
 from featurestore.pipelines.training_sets.listing import list_training_sets
-from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.recorded_models import recorded_models
 from featurestore.records.runtime import Runtime
-from featurestore.records.stored_sets import MANIFEST
+from featurestore.records.stored_sets import MANIFEST, TAG
 from featurestore.values import times
 from featurestore.values.humanize import format_names
 from featurestore.values.result import SNAPSHOT_ID, Result

@@ -217,9 +217,7 @@ def _find_object(runtime: Runtime, registry: Registry, versions: Mapping[str, Ap
         entity = applied.document["entity"]
         others = {f"v{row.version}": row.columns for row in registry.rows.get(("view", name), ()) if row.version != applied.version}
         return PolicyObject(applied.columns, tuple(entity["keys"]), others)
-    settings = runtime.settings
-    own = (settings.features_namespace, settings.training_sets_namespace, settings.registry_namespace, settings.inference_namespace)
-    if name.startswith(tuple(f"{namespace}." for namespace in (*own, settings.audit_namespace))):
+    if name.startswith(tuple(f"{namespace}." for namespace in runtime.settings.own_namespaces)):
         raise RequestError(f"{brief(name)} is one of the store's own tables; write the policy of the view instead")
     table = tables.find(runtime.catalog, name)
     if table is None:

@@ -23,9 +23,9 @@ from featurestore.pipelines.training_sets.observer import OnRowsWritten, RowObse
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.split_assignment import SplitAssigner, open_split_assigner
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
-from featurestore.pipelines.training_sets.training_set import TAG, TrainingSet, manifest_json
+from featurestore.pipelines.training_sets.training_set import TrainingSet, manifest_json
 from featurestore.records.runtime import Runtime
-from featurestore.records.stored_sets import MANIFEST, require_same_set_policies
+from featurestore.records.stored_sets import MANIFEST, TAG, require_same_set_policies
 
 
 @dataclass(frozen=True)

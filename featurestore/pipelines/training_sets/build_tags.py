@@ -12,8 +12,8 @@ from featurestore.lakehouse.commits import outcome_unknown
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
-from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
+from featurestore.records.stored_sets import TAG
 from featurestore.values import times
 
 logger = logger_of(__name__)

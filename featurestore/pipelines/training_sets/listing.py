@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from featurestore.lakehouse import tables, tags
-from featurestore.pipelines.training_sets.training_set import TAG
 from featurestore.records.runtime import Runtime
-from featurestore.records.stored_sets import MANIFEST, has_same_set_policies
+from featurestore.records.stored_sets import MANIFEST, TAG, has_same_set_policies
 from featurestore.values.result import SNAPSHOT_ID, Result
 
 

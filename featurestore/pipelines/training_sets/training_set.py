@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from featurestore.pipelines.training_sets.torch_rows import TorchRows
 
-TAG = "training-set-"
-
 
 class OpenRows(Protocol):
     """Opens the rows of a training set."""

@@ -24,9 +24,7 @@ class ReadableTables:
 
     def __init__(self, runtime: Runtime, rights: Rights) -> None:
         self._runtime, self._rights = runtime, rights
-        settings = runtime.settings
-        self._internal = (settings.registry_namespace, settings.audit_namespace)
-        self._joined = (settings.training_sets_namespace, settings.inference_namespace)
+        self._internal, self._joined = runtime.settings.record_namespaces, runtime.settings.joined_namespaces
 
     def list_namespaces(self, parent: str = "") -> list[str]:
         """The namespaces in a namespace, or at the top, sorted. Raises: NotFound if the parent does not exist."""

@@ -11,6 +11,8 @@ from featurestore.errors import NotFound
 from tests.lineage_world import AT, customer, open_lineage_world
 from tests.worlds import STAMP, load_source
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:

@@ -16,6 +16,8 @@ from featurestore.pipelines.lineage_events.facets import DatasetName
 from featurestore.values import times
 from tests.lineage_world import open_lineage_world
 
+pytestmark = pytest.mark.slow
+
 SPEC = "https://openlineage.io/spec"
 Event = dict[str, Any]
 

@@ -20,6 +20,8 @@ from tests.granting import grant
 from tests.lakehouse.deletes import delete_rows
 from tests.worlds import STAMP, Template, load_source
 
+pytestmark = pytest.mark.slow
+
 CANARY = "CANARY-7f3a"
 DAY = 86_400_000_000
 customer = Entity("customer", keys="customer")
@@ -228,7 +230,6 @@ def kill_at(number: int, patch: pytest.MonkeyPatch, owner: Any, name: str, after
     return lambda: count
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(1, 10))
 def test_what_was_cut_off_is_finished(store: FeatureStore, monkeypatch: pytest.MonkeyPatch, number: int, after: bool) -> None:
@@ -259,7 +260,6 @@ def test_what_was_cut_off_is_finished(store: FeatureStore, monkeypatch: pytest.M
         assert erased.number == 1
 
 
-@pytest.mark.slow
 def test_files_that_could_not_be_deleted_are_named_until_they_are_old(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         kill_at(1, patch, history_rewrite, "_delete", after=False)
@@ -274,7 +274,6 @@ def test_files_that_could_not_be_deleted_are_named_until_they_are_old(store: Fea
     assert files_with(store) == []
 
 
-@pytest.mark.slow
 def test_another_writer_is_not_lost(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = SqlCatalog._write_metadata
     committed: list[bool] = []

@@ -13,6 +13,8 @@ from featurestore.errors import CommitConflict, Conflict, FeatureStoreError, Not
 from tests.pipelines.orders import SPINE, churn, moved, rows
 from tests.worlds import Template, load_source
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("features.counts_v1", "features.profile_v1", "shop.orders")
 NAME = "release-2026-11"
 MARK = f"@{NAME}"
@@ -218,7 +220,6 @@ def test_a_table_that_was_created_again_is_another(store: FeatureStore) -> None:
     assert store.tags() == []
 
 
-@pytest.mark.slow
 def test_maintenance_keeps_what_a_tag_pins(store: FeatureStore) -> None:
     version = store.tag(NAME)
     expected = store.point_in_time("churn", LATER, "t").to_pylist()
@@ -240,7 +241,6 @@ def test_maintenance_keeps_what_a_tag_pins(store: FeatureStore) -> None:
         store.point_in_time("churn", LATER, "t", snapshots=MARK)
 
 
-@pytest.mark.slow
 def test_a_removed_tag_keeps_nothing(store: FeatureStore) -> None:
     version = store.tag(NAME)
     change(store)
@@ -269,7 +269,6 @@ def request(**options: Any) -> Any:
     return TrainingSetRequest.of("churn", LATER, "t", **options)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(1, 6))
 def test_a_tag_that_was_cut_off_is_finished_or_undone(
@@ -293,7 +292,6 @@ def test_a_tag_that_was_cut_off_is_finished_or_undone(
         assert settled(again)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, 6))
 def test_maintenance_finishes_a_tag_before_anything_expires(store: FeatureStore, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     before = current(store)
@@ -308,7 +306,6 @@ def test_maintenance_finishes_a_tag_before_anything_expires(store: FeatureStore,
     assert store.point_in_time("churn", LATER, "t", snapshots=MARK).num_rows == 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(1, 6))
 @pytest.mark.parametrize("finish", ["the same", "maintain", "another tag"])
@@ -337,7 +334,6 @@ def test_a_removal_that_was_cut_off_is_finished(
         assert not settled(store)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", range(2, 6))
 def test_a_removal_while_it_is_set_wins(store: FeatureStore, monkeypatch: pytest.MonkeyPatch, number: int, after: bool) -> None:
@@ -355,7 +351,6 @@ def test_a_removal_while_it_is_set_wins(store: FeatureStore, monkeypatch: pytest
     assert settled(store)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(2, 5))
 @pytest.mark.parametrize("maintained", [False, True])
 def test_a_tag_that_was_left_after_a_removal_is_no_tag(
@@ -384,7 +379,6 @@ def test_a_tag_that_was_left_after_a_removal_is_no_tag(
     assert settled(store)
 
 
-@pytest.mark.slow
 def test_a_snapshot_that_expires_meanwhile_undoes_the_tag(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def expire() -> None:
         change(other)
@@ -406,7 +400,6 @@ def _far() -> Any:
     return datetime(2999, 1, 1)  # noqa: DTZ001 - as pyiceberg takes it
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("same", [True, False], ids=["same tables", "other tables"])
 def test_of_two_taggers_of_one_name_one_wins(store: FeatureStore, same: bool) -> None:
     for attempt in range(4):

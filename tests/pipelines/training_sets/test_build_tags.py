@@ -5,7 +5,7 @@ import pytest
 from featurestore import FeatureStore
 from featurestore.errors import CommitUnknown
 from featurestore.lakehouse import tags
-from featurestore.pipelines.training_sets.training_set import TAG
+from featurestore.records.stored_sets import TAG
 from tests import shop
 
 

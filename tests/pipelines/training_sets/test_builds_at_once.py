@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from featurestore import FeatureStore, Settings
-from featurestore.pipelines.training_sets.training_set import TAG
+from featurestore.records.stored_sets import TAG
 from tests.forked import fork_context
 from tests.lakehouse import postgres
 from tests.pipelines.training_sets import builders

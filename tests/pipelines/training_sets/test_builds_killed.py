@@ -11,7 +11,7 @@ from featurestore import FeatureStore, Settings
 from featurestore.pipelines.maintenance import maintain
 from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
-from featurestore.pipelines.training_sets.training_set import TAG
+from featurestore.records.stored_sets import TAG
 from tests.forked import fork_context
 from tests.pipelines.training_sets import builders
 

@@ -13,8 +13,8 @@ from featurestore import FeatureStore, connect
 from featurestore.errors import FeatureStoreError, NotFound
 from featurestore.lakehouse import tables, writes
 from featurestore.pipelines.training_sets.files import Files
-from featurestore.pipelines.training_sets.training_set import TAG, TrainingSet, manifest_json
-from featurestore.records.stored_sets import MANIFEST
+from featurestore.pipelines.training_sets.training_set import TrainingSet, manifest_json
+from featurestore.records.stored_sets import MANIFEST, TAG
 from tests import shop
 from tests.s3 import connection, server
 

@@ -22,7 +22,7 @@ from tests.server.access.test_credentials import wait_until
 from tests.server.conftest import Served, serve
 from tests.server.test_online_policies import unread
 
-pytestmark = [*VENDOR_WARNINGS]
+pytestmark = [pytest.mark.slow, *VENDOR_WARNINGS]
 
 NAME = "telling"
 CANARY = 80.0
