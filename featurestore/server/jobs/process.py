@@ -81,8 +81,11 @@ class JobRun:
             sys.exit(signum)
 
     def report(self, progress: dict[str, Any]) -> None:
-        """Record progress, at most once every `REPORT_SECONDS`."""
+        """Record progress, at most once every `REPORT_SECONDS`. Exits if the job was stopped."""
         self._finishing = progress.get("stage") == FINISH
+        # The exit of `stop` is lost if the interpreter was in a callback of its own (of a weak reference, say).
+        if self._stopped:
+            sys.exit(signal.SIGTERM)
         if self._job is None or (time.monotonic() - self._reported_at < REPORT_SECONDS and not self._finishing):
             return
         self._reported_at = time.monotonic()
