@@ -26,7 +26,7 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
 # Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere.
-MAY_BE_ABSENT = tuple(f"could not import '{name}'" for name in ("daft", "pyspark", "ray", "torch"))
+MAY_BE_ABSENT = tuple(f"could not import '{name}'" for name in ("daft", "pyspark", "ray", "snowpark_connect_deps_iceberg", "torch"))
 
 
 @event.listens_for(Engine, "connect")

@@ -83,7 +83,9 @@ def _with_timeouts(properties: dict[str, str]) -> dict[str, str]:
     """Add timeouts, so that no catalog request waits forever; values in the settings take precedence."""
     uri = properties.get("uri", "")
     if "py-catalog-impl" not in properties and properties.get("type", "rest" if uri.startswith("http") else "") == "rest":
-        return {**{name: value for name, value in properties.items() if name != "type"}, "py-catalog-impl": REST_CATALOG}
+        # pyiceberg warns of a credential without the address of its tokens, and then uses this one.
+        tokens = {"oauth2-server-uri": f"{uri.rstrip('/')}/v1/oauth/tokens"} if "credential" in properties else {}
+        return {**tokens, **{name: value for name, value in properties.items() if name != "type"}, "py-catalog-impl": REST_CATALOG}
     if uri.startswith("postgresql") and (url := make_url(uri)).get_driver_name() in ("psycopg2", "psycopg"):
         added = {name: seconds for name, seconds in POSTGRES_TIMEOUTS.items() if name not in url.query}
         bounded = {**properties, "uri": url.update_query_dict(added).render_as_string(hide_password=False)}

@@ -28,6 +28,24 @@ UNREACHABLE = (SQLAlchemyError, OSError, RESTError, ValidationError, NotImplemen
 """What is raised when a catalog or warehouse cannot be reached (network and HTTP errors are OSErrors; a malformed response raises
 ValidationError; what a server does not support raises NotImplementedError)."""
 
+NO_BUCKET = "NO_SUCH_BUCKET"
+"""What pyarrow says of a bucket that does not exist."""
+
+_STORAGE = (
+    ((NO_BUCKET,), "the bucket of the warehouse does not exist", "create or restore it, or correct the setting warehouse"),
+    (
+        ("ExpiredToken", "TokenRefreshRequired"),
+        "the credentials for the warehouse have expired",
+        "run the same again; if it fails again, put new ones in the setting catalog, or let the catalog hand out longer ones",
+    ),
+    (
+        ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"),
+        "the warehouse does not accept these credentials",
+        "check those in the setting catalog, or in the environment, or what the catalog hands out, and what they may read and write",
+    ),
+)
+"""What pyarrow says of a warehouse that answers, with what it means and what to do."""
+
 _CATALOG_CALLS = (
     "load_table",
     "table_exists",
@@ -55,6 +73,8 @@ def to_store_error(error: Exception, action: str) -> FeatureStoreError:
     reason = _reason(error)
     if is_disk_full(error):
         return OutOfResources(f"{action}: no space left; free some, then run the same again", reason=reason, resource="disk")
+    if isinstance(error, OSError) and (storage := next((row for row in _STORAGE if any(word in str(error) for word in row[0])), None)):
+        return NotReady(f"{action}: {storage[1]}; {storage[2]}", reason=reason)
     meaning, todo = next(
         ((meaning, todo) for error_types, meaning, todo in _messages() if isinstance(error, error_types)), ("failed", "see the reason")
     )

@@ -16,6 +16,7 @@ from featurestore.lakehouse.commits import begin, commit, stage_properties
 from featurestore.lakehouse.local_io import parse_location
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements
 from featurestore.lakehouse.table import Table
+from featurestore.redaction import without_secrets
 
 LOOKUP_BATCH = 1000
 """How many files are looked up by one request."""
@@ -35,13 +36,18 @@ class Damage:
 
 
 def find_damage(table: Table) -> Damage | None:
-    """Check the files of the current snapshot and the tagged ones; None if all exist. Raises: NotReady."""
+    """Check the files of the current snapshot and the tagged ones; None if all exist.
+
+    Raises: NotReady, also if the whole bucket is gone: nothing is to be repaired then.
+    """
     checker = _FileChecker(table)
     current = table.iceberg.current_snapshot()
     tagged = {name: table.iceberg.snapshot_by_id(snapshot_id) for name, snapshot_id in _tags(table).items()}
     with translating_errors(f"looking for the files of {table.name}"):
         missing = () if current is None else checker.missing(current)
         broken = tuple(name for name, snapshot in tagged.items() if snapshot is not None and checker.missing(snapshot))
+        if missing or broken:
+            folders.refuse_missing_bucket(*folders.filesystem(table.iceberg.io, table.location), without_secrets(table.location))
         if not missing:
             return Damage((), table.snapshot_id, broken) if broken else None
         whole = next((snapshot for snapshot in ancestors_of(current, table.iceberg.metadata) if not checker.missing(snapshot)), None)

@@ -78,14 +78,16 @@ def is_fence(ref: str) -> bool:
 
 def _set_fence(table: Table, mark: str) -> Transaction:
     """Replace an existing fence: its process has died, or will notice."""
-    current = table.iceberg.current_snapshot()
-    if current is None:
+    ids = table.snapshot_ids
+    if not ids:
         raise CommitConflict(f"{table.name} has lost its snapshots; nothing was changed", table=table.name)
+    # Any snapshot will do, also one that is about to be removed: its tags are removed in the same commit.
+    anchor = ids[-1]
     transaction = begin(table)
     fence_refs = _fence_refs(table)
     removed = [RemoveSnapshotRefUpdate(ref_name=name) for name in fence_refs if name != FENCE]  # type: ignore[call-arg]
     added = [
-        SetSnapshotRefUpdate(ref_name=name, type=SnapshotRefType.TAG, snapshot_id=current.snapshot_id)  # type: ignore[call-arg]
+        SetSnapshotRefUpdate(ref_name=name, type=SnapshotRefType.TAG, snapshot_id=anchor)  # type: ignore[call-arg]
         for name in (FENCE, mark)
     ]
     StagedUpdates(transaction, [*removed, *added], ()).commit()

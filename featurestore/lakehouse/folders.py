@@ -5,6 +5,8 @@ import json
 import pyarrow.fs as pafs
 from pyiceberg.io import FileIO
 
+from featurestore.errors import NotReady
+from featurestore.lakehouse.catalog_errors import NO_BUCKET
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.local_io import LocalFirstIO, parse_location, pyarrow_io
 
@@ -16,6 +18,35 @@ def filesystem(io: FileIO, location: str) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), path
     pyarrow_files = io if isinstance(io, pyarrow_io().PyArrowFileIO) else pyarrow_io().PyArrowFileIO(io.properties)
     return pyarrow_files.fs_by_scheme(scheme, netloc), path
+
+
+def delete(filesystem: pafs.FileSystem, path: str) -> None:
+    """Delete a folder with all that is in it; nothing if it does not exist."""
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        filesystem.delete_dir(path)
+        return
+    filesystem.delete_dir_contents(path, missing_dir_ok=True)
+
+
+def refuse_missing_bucket(filesystem: pafs.FileSystem, path: str, shown: str) -> None:
+    """Raise NotReady if the bucket of this path is gone, where every file looks as if it were missing. Local paths have none.
+
+    The folder is listed, not the bucket: credentials may be those of one table. `shown` is the location for the message.
+    """
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return
+    bucket = path.strip("/").partition("/")[0]
+    try:
+        filesystem.get_file_info(pafs.FileSelector(path))
+        return
+    except FileNotFoundError:
+        exists = filesystem.get_file_info(bucket).type != pafs.FileType.NotFound
+    except OSError as error:
+        if NO_BUCKET not in str(error):
+            raise
+        exists = False
+    if not exists:
+        raise NotReady(f"the warehouse {shown} does not exist: no bucket {bucket}; create or restore it, or correct the setting warehouse")
 
 
 def data_folders(*tables: Granted) -> list[str]:

@@ -300,7 +300,12 @@ def _recently_expired_files(table: Table, since: int) -> set[str]:
             continue
         recent = _superseded_since(earlier, since) - present
         expired |= {snapshot.snapshot_id: snapshot for snapshot in earlier.snapshots if snapshot.snapshot_id in recent}
-    return _reachable(table, list(expired.values()))
+    reachable: set[str] = set()
+    for snapshot in expired.values():
+        # Its files are gone already if it was removed with them, or by another process.
+        with suppress(FileNotFoundError):
+            reachable |= _reachable(table, [snapshot])
+    return reachable
 
 
 def _superseded_at(metadata: TableMetadata) -> dict[int, int]:

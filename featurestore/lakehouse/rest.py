@@ -1,11 +1,18 @@
-"""A REST catalog with time limits for its requests."""
+"""A REST catalog with time limits for its requests, whose credentials for files are renewed."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import requests
-from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.catalog.rest import RestCatalog, TableResponse
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
 from requests import RequestException, Response, Session
+
+from featurestore.lakehouse import vended_io
+from featurestore.lakehouse.local_io import LocalFirstIO
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -14,7 +21,7 @@ TIMEOUT = "timeout-seconds"
 
 
 class BoundedRestCatalog(RestCatalog):
-    """pyiceberg's RestCatalog with a timeout, `timeout-seconds`, for each request."""
+    """pyiceberg's RestCatalog with a timeout, `timeout-seconds`, for each request, and with `VendedIO` where credentials expire."""
 
     def _create_session(self) -> Session:
         session = super()._create_session()
@@ -23,6 +30,21 @@ class BoundedRestCatalog(RestCatalog):
         session.request = partial(session.request, timeout=(min(CONNECT_SECONDS, seconds), seconds))  # type: ignore[method-assign]
         session.hooks["response"].append(_refuse_foreign_404)
         return session
+
+    def _response_to_table(self, identifier_tuple: tuple[str, ...], table_response: TableResponse) -> Table:
+        table = super()._response_to_table(identifier_tuple, table_response)
+        if isinstance(table.io, LocalFirstIO) and vended_io.expire(table.io.properties):
+            renew = partial(self._renewed, identifier_tuple, table.metadata.table_uuid)
+            table.io = vended_io.VendedIO(table.io.properties, renew)
+        return table
+
+    def _renewed(self, identifier: tuple[str, ...], uuid: UUID) -> Mapping[str, Any] | None:
+        """The properties of the table's FileIO with new credentials; None if the table is gone."""
+        try:
+            table = self.load_table(identifier)
+        except NoSuchTableError:
+            return None
+        return table.io.properties if table.metadata.table_uuid == uuid else None
 
 
 def _refuse_foreign_404(response: Response, *args: Any, **options: Any) -> Response:
@@ -36,7 +58,8 @@ def _refuse_foreign_404(response: Response, *args: Any, **options: Any) -> Respo
     answer = response
     if request.method == "HEAD":
         headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
-        answer = requests.get(request.url, headers=headers, timeout=CONNECT_SECONDS, allow_redirects=False)
+        connection = {name: options[name] for name in ("verify", "cert", "proxies") if name in options}
+        answer = requests.get(request.url, headers=headers, timeout=CONNECT_SECONDS, allow_redirects=False, **connection)
         if answer.status_code != 404:
             return response
     if answer.status_code == 404 and not _names_what_is_missing(answer):

@@ -68,5 +68,6 @@ class Table:
         return self.iceberg.metadata_location
 
     def show(self, other: "Table") -> None:
-        """Show the state that another handle of the same table shows."""
+        """Show the state that another handle of the same table shows, and reach its files as that one does."""
         self.iceberg.metadata, self.iceberg.metadata_location = other.iceberg.metadata, other.iceberg.metadata_location
+        self.iceberg.io = other.iceberg.io

@@ -57,7 +57,6 @@ def _location(catalog: Catalog, table: str) -> tuple[FileIO, str] | None:
 
 def _refuse_missing(io: FileIO, location: str, shown: str) -> None:
     filesystem, path = folders.filesystem(io, location)
-    # A folder of an object store exists only with an object in it, so only the bucket is checked.
-    required = path if isinstance(filesystem, pafs.LocalFileSystem) else path.strip("/").partition("/")[0]
-    if filesystem.get_file_info(required).type == pafs.FileType.NotFound:
-        raise NotReady(f"the warehouse {shown} does not exist: no {required}; create it, or correct the setting warehouse")
+    if isinstance(filesystem, pafs.LocalFileSystem) and filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+        raise NotReady(f"the warehouse {shown} does not exist: no {path}; create it, or correct the setting warehouse")
+    folders.refuse_missing_bucket(filesystem, path, shown)

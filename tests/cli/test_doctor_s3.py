@@ -20,7 +20,7 @@ def test_a_warehouse_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert s3.stored_names(endpoint, "lake/doctor") == set(), "the probe is gone"
         monkeypatch.setenv("FEATURESTORE_WAREHOUSE", "s3://nowhere/doctor")
         missing = run("doctor")
-        assert (missing.exit_code, "no nowhere" in missing.stdout) == (1, True), missing.stdout
+        assert (missing.exit_code, "no bucket nowhere" in missing.stdout) == (1, True), missing.stdout
         monkeypatch.setenv("FEATURESTORE_WAREHOUSE", "s3://lake/doctor")
     closed = run("doctor")
     assert closed.exit_code == 1

@@ -28,7 +28,9 @@ def test_a_table_goes_with_its_folder(catalog: Catalog) -> None:
     (folder(table) / "data" / "left-by-a-dead-writer.parquet").write_bytes(b"x" * 10)
     files = [path for path in folder(table).rglob("*") if path.is_file()]
     expected = dropping.identity_of(table)
-    assert dropping.folder_contents(catalog, expected) == dropping.FolderContents(len(files), sum(path.stat().st_size for path in files))
+    assert dropping.folder_contents(catalog, "shop.orders", expected) == dropping.FolderContents(
+        len(files), sum(path.stat().st_size for path in files)
+    )
     assert dropping.drop_table(catalog, "shop.orders", expected).files == len(files)
     assert not folder(table).exists()
     assert dropping.find_same_table(catalog, "shop.orders", expected) is None
@@ -41,7 +43,7 @@ def test_what_is_left_of_a_dropped_one_goes(catalog: Catalog) -> None:
     table = make_table(catalog, "shop.orders")
     expected = dropping.identity_of(table)
     catalog.drop_table("shop.orders")
-    assert dropping.folder_contents(catalog, expected).files > 0
+    assert dropping.folder_contents(catalog, "shop.orders", expected).files > 0
     assert dropping.drop_table(catalog, "shop.orders", expected).files > 0
     assert not folder(table).exists()
 

@@ -233,7 +233,8 @@ def _has_predictions(runtime: Runtime, row: Applied) -> bool:
 
 def _contents(runtime: Runtime, row: Applied) -> FolderContents:
     identity = row.document[REMOVED]
-    return dropping.folder_contents(runtime.catalog, TableIdentity(**identity)) if identity else FolderContents(0, 0)
+    name = runtime.features_table(row.table)
+    return dropping.folder_contents(runtime.catalog, name, TableIdentity(**identity)) if identity else FolderContents(0, 0)
 
 
 def _drop(runtime: Runtime, row: Applied) -> FolderContents:
