@@ -74,6 +74,13 @@ if TYPE_CHECKING:
     from featurestore.spines.bounds import bounded_result as bounded_result
     from featurestore.spines.join_request import JoinRequest as JoinRequest
 
+LOADED_LATE = ("featurestore.engine.duck", "featurestore.files.file_cache")
+"""Modules that the runtime imports on first use."""
+FILE_READERS = ("pyiceberg.io.pyarrow", "sqlalchemy.dialects.sqlite")
+"""Modules that pyiceberg imports for the first data file and for the first catalog. They are slow to import; a process that reads no rows
+itself does without them.
+"""
+
 _HOMES = {
     "JoinRequest": "spines.join_request",
     "LookupArguments": "pipelines.feature_lookups.lookup_service",
@@ -159,5 +166,10 @@ def import_all() -> None:
     """Import everything now, for a server process: its requests do not wait for imports, and its forks share their memory."""
     for name in _HOMES:
         __getattr__(name)
-    for module in ("engine.duck", "files.file_cache"):
-        import_module(f"featurestore.{module}")
+    for module in LOADED_LATE:
+        import_module(module)
+
+
+def names_of_all() -> list[str]:
+    """The names of all modules that a process imports on first use when it runs queries, for fork servers."""
+    return sorted({*(f"featurestore.{home}" for home in _HOMES.values()), *LOADED_LATE, *FILE_READERS})

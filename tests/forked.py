@@ -4,13 +4,14 @@ import multiprocessing
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
+from featurestore.server.jobs import consumer
+
 PRELOADED = [
     "__main__",
     "featurestore.online.lmdb.store",
-    "featurestore.server.jobs.process",
+    *consumer.PRELOADED,
     "pyiceberg.catalog.sql",
     "sqlalchemy.dialects.postgresql.psycopg2",
-    "sqlalchemy.dialects.sqlite",
     "tests.lakehouse.writers",
     "tests.online.processes",
     "tests.pipelines.materialization.killed",

@@ -227,7 +227,7 @@ def _send_to_workers(routes: Sequence[APIRoute], workers: Workers, settings: Set
     long_queries = Pool(1, settings.query_queue, settings.job_seconds, "job_seconds")
     for route in routes:
         if isinstance(route, EngineRoute):
-            route.app = Bounded(long_queries if isinstance(route, LongRoute) else queries, workers, settings.spill_path())
+            route.workers = Bounded(long_queries if isinstance(route, LongRoute) else queries, workers, settings.spill_path())
 
 
 def _lifespan(

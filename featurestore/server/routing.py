@@ -3,14 +3,16 @@
 import copy
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from threading import RLock
 from typing import Annotated, Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.routing import BaseRoute
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute, compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featurestore.errors import RequestError, near
 from featurestore.server.access.access import check_access
@@ -80,16 +82,40 @@ class StrictRoute(APIRoute):
     """A route that says what it needs, and refuses those who may not call it.
 
     It also refuses query parameters that it does not have, or that are given twice: one of them would otherwise be ignored.
+
+    What FastAPI derives from the endpoint's signature and from models is made on first use, by the first request or the description of
+    the API: it takes over a millisecond a route, and most processes answer requests of few routes.
     """
 
-    def __init__(self, *arguments: Any, needs: Needs, **more: Any) -> None:
-        super().__init__(*arguments, **more)
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, needs: Needs, methods: list[str], name: str, **more: Any) -> None:
         self.needs = needs
+        # What a router and `check_routes` read of a route.
+        self.path, self.endpoint, self.name, self.methods = path, endpoint, name, set(methods)
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self._lock = RLock()
+        self._derive: Callable[[], None] | None = partial(super().__init__, path, endpoint, methods=methods, name=name, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        """An attribute that FastAPI derives."""
+        if name == "_derive" or self._derive is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        with self._lock:
+            if self._derive is not None:
+                self._derive()
+                self._derive = None
+        return getattr(self, name)
+
+    @cached_property
+    def _query(self) -> set[str]:
+        """The names of the query parameters."""
         described = (self._description or {}).get("parameters", ())
-        self._query = {parameter["name"] for parameter in described if parameter["in"] == "query"}
-        self._query |= {parameter.alias for parameter in self.dependant.query_params}
-        # Of these, each value is an entry of the list.
-        self._lists = {parameter.alias for parameter in self.dependant.query_params if _is_list(parameter.field_info.annotation)}
+        names = {parameter["name"] for parameter in described if parameter["in"] == "query"}
+        return names | {parameter.alias for parameter in self.dependant.query_params}
+
+    @cached_property
+    def _lists(self) -> set[str]:
+        """Those of which each value is an entry of a list."""
+        return {parameter.alias for parameter in self.dependant.query_params if _is_list(parameter.field_info.annotation)}
 
     @property
     def openapi_extra(self) -> dict[str, Any] | None:
@@ -105,6 +131,10 @@ class StrictRoute(APIRoute):
         """Answer a request. Raises: Forbidden; RequestError naming an unknown query parameter."""
         check_access(scope, self.needs, f"{scope['method']} {self.path_format}")
         self.check_query(scope)
+        await self.answer(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that is not refused."""
         await super().handle(scope, receive, send)
 
     def check_query(self, scope: Scope) -> None:
@@ -140,7 +170,18 @@ class BareRoute(StrictRoute):
 
 
 class EngineRoute(StrictRoute):
-    """A route that runs queries. A worker process answers it, with a limit on concurrent requests and a deadline."""
+    """A route that runs queries. A worker process answers it, with a limit on concurrent requests and a deadline: `workers` passes requests
+    on; it is None in the worker process.
+    """
+
+    workers: ASGIApp | None = None
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request here, or have a worker process answer it."""
+        if self.workers is None or scope["method"] not in (self.methods or ()):
+            await super().answer(scope, receive, send)
+        else:
+            await self.workers(scope, receive, send)
 
 
 class LongRoute(EngineRoute):

@@ -15,7 +15,7 @@ from featurestore.server.error_body import document_of
 from featurestore.server.errors import STATUSES, handle_error, status_of
 from featurestore.server.middleware import ErrorMiddleware
 from tests import shop
-from tests.server.conftest import Served
+from tests.server.conftest import Served, serve
 
 TREE = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.FeatureStoreError)]
 
@@ -186,16 +186,17 @@ def test_oversized_bodies(own: Served) -> None:
 @pytest.mark.slow
 def test_a_token(own: Served) -> None:
     store = FeatureStore(settings=Settings(home=own.store.settings.home, token="s3cret-token"))
-    with store, shop.serving(store) as url:
+    with store, serve(store) as served:
+        http = served.http
         for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret-token"}):
-            error = error_of(httpx.get(f"{url}/v1/views", headers=given), 401, "Unauthorized")
+            error = error_of(http.get("/v1/views", headers=given), 401, "Unauthorized")
             assert "s3cret-token" not in error["message"]
-        assert httpx.get(f"{url}/metrics").status_code == 401
-        assert httpx.get(f"{url}/v1/views", headers={"Authorization": "Bearer s3cret-token"}).is_success
+        assert http.get("/metrics").status_code == 401
+        assert http.get("/v1/views", headers={"Authorization": "Bearer s3cret-token"}).is_success
         for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
-            assert httpx.get(f"{url}{path}").is_success
+            assert http.get(path).is_success
         for _ in range(2):
-            told = httpx.get(f"{url}/openapi.json").json()
+            told = http.get("/openapi.json").json()
             assert told["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
             assert told["security"] == [{"token": []}]
             assert told["paths"]["/healthz"]["get"]["security"] == []

@@ -11,7 +11,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from featurestore import private
+from featurestore import private, verbs
 from featurestore.masking import logger_of
 from featurestore.server import logs
 from featurestore.server.error_body import document, document_of
@@ -28,6 +28,8 @@ SHUTDOWN_SECONDS = 10.0
 CANCEL_SECONDS = 60.0
 """How long the process of a job may take to clean up when the job is cancelled."""
 STDIN = 0
+PRELOADED = ["featurestore.server.jobs.process", *verbs.names_of_all()]
+"""What the fork server imports, once for all jobs."""
 
 
 class JobConsumer:
@@ -42,7 +44,7 @@ class JobConsumer:
         self._queues = JobQueues(root, self.run_job)
         self._consumers = self._queues.consumers(workers)
         self._fork_server = multiprocessing.get_context("forkserver")
-        self._fork_server.set_forkserver_preload(["featurestore.server.jobs.process"])
+        self._fork_server.set_forkserver_preload(PRELOADED)
         self._processes: dict[str, ForkServerProcess] = {}
         self._stopping = threading.Event()
 
