@@ -42,7 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What is imported and collected stays to the end: looking through it again and again took a third of the time of collection."""
+    """What is imported and collected stays to the end: looking through it again and again took a third of the time of collection, and
+    seconds at the end of each process.
+    """
     gc.disable()
     try:
         return (yield)
@@ -51,10 +53,6 @@ def pytest_collection() -> Iterator[None]:
         # Searching for garbage after each 700 new objects took a twentieth of the time of all tests.
         gc.set_threshold(50_000, 50, 100)
         gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()
 
 
 @pytest.hookimpl(wrapper=True)

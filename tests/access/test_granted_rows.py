@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,10 @@ ROWS = re.compile(
 
 def calls(name: str) -> set[str]:
     """The modules that call a function of this name, or use an attribute of it."""
-    return USED[name]
+    return _used()[name]
 
 
+@cache
 def _used() -> dict[str, set[str]]:
     used: dict[str, set[str]] = defaultdict(set)
     for path in ROOT.rglob("*.py"):
@@ -71,9 +73,6 @@ def _used() -> dict[str, set[str]]:
                 for alias in node.names:
                     used[f"import {alias.name}"].add(module)
     return used
-
-
-USED = _used()
 
 
 def test_only_guards_make_what_a_read_takes() -> None:
