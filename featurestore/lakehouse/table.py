@@ -5,15 +5,34 @@ from dataclasses import dataclass
 
 from pyiceberg import table as pyiceberg_table
 
+from featurestore.errors import Conflict
+
+FORMAT = 1
+"""The number of the newest format in which this release writes and reads its own tables: what their columns, properties and summaries
+mean. A change that an earlier release would misread raises it.
+"""
+FORMAT_PROPERTY = "featurestore.format"
+"""The table property with the format's number; tables from before it was recorded, and tables of others, have none."""
+READABLE = frozenset(str(number) for number in range(1, FORMAT + 1))
+
 
 @dataclass(eq=False, slots=True)
 class Table:
     """The state of a table when it was loaded, or after the last commit through this handle; no property loads it again.
 
-    Only this package uses `iceberg`, the table as pyiceberg has it.
+    Only this package uses `iceberg`, the table as pyiceberg has it. Raises: Conflict for a table in the format of a newer release.
     """
 
     iceberg: pyiceberg_table.Table
+
+    def __post_init__(self) -> None:
+        number = self.properties.get(FORMAT_PROPERTY)
+        if number is not None and number not in READABLE:
+            raise Conflict(
+                f"the table {self.name} has format {number:.20}, of a newer release of featurestore; this one reads up to {FORMAT}: upgrade"
+                " featurestore here to the release that wrote it",
+                table=self.name,
+            )
 
     @property
     def name(self) -> str:

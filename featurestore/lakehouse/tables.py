@@ -28,7 +28,7 @@ from featurestore.lakehouse import leftovers, type_mapping
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, to_store_error, translating_errors
 from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, stage_properties
 from featurestore.lakehouse.requirements import StagedUpdates
-from featurestore.lakehouse.table import Table
+from featurestore.lakehouse.table import FORMAT, FORMAT_PROPERTY, Table
 
 CREATION = "featurestore.creation"
 """The table property with the unique id of the table's creation."""
@@ -125,7 +125,7 @@ def create(
     create_namespace(catalog, identifier.rpartition(".")[0])
     # Recognizes the table if the response to its creation is lost.
     creation = uuid.uuid4().hex
-    all_properties = {"format-version": "2", **METADATA_PROPERTIES, **(properties or {}), CREATION: creation}
+    all_properties = {"format-version": "2", **METADATA_PROPERTIES, **(properties or {}), CREATION: creation, FORMAT_PROPERTY: str(FORMAT)}
     try:
         return Table(catalog.create_table(identifier, columns, partition_spec=spec, properties=all_properties))
     except TableAlreadyExistsError as error:

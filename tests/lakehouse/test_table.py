@@ -1,13 +1,17 @@
 """The handle of a table: what it shows, when it moves, and that no other package reaches through it."""
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from pyiceberg.catalog import Catalog
 
 import featurestore
+from featurestore.errors import Conflict
 from featurestore.lakehouse import tables, writes
+from featurestore.lakehouse.table import FORMAT, FORMAT_PROPERTY
 from tests.lakehouse.data import EVENTS, events, reader
 
 ROOT = Path(featurestore.__file__).parent
@@ -61,3 +65,27 @@ def test_a_table_created_again_has_another_uuid(catalog: Catalog) -> None:
     uuid = tables.create(catalog, "features.f", EVENTS).uuid
     catalog.drop_table("features.f")
     assert tables.create(catalog, "features.f", EVENTS).uuid != uuid
+
+
+def test_a_table_of_a_newer_release_is_refused_before_it_is_read_or_changed(catalog: Catalog) -> None:
+    table = tables.create(catalog, "features.f", EVENTS)
+    assert table.properties[FORMAT_PROPERTY] == str(FORMAT)
+    newer = catalog.load_table("features.f")
+    with newer.transaction() as transaction:
+        transaction.set_properties({FORMAT_PROPERTY: str(FORMAT + 1)})
+    uses: list[Callable[[], object]] = [
+        lambda: tables.load(catalog, "features.f"),
+        lambda: tables.find(catalog, "features.f"),
+        lambda: tables.create_if_absent(catalog, "features.f", EVENTS),
+    ]
+    for use in uses:
+        with pytest.raises(Conflict, match=rf"features\.f has format {FORMAT + 1}, of a newer release of featurestore"):
+            use()
+    assert catalog.load_table("features.f").metadata_location == newer.metadata_location
+
+
+def test_a_table_without_a_format_is_of_before_it_was_recorded(catalog: Catalog) -> None:
+    tables.create(catalog, "features.f", EVENTS)
+    with catalog.load_table("features.f").transaction() as transaction:
+        transaction.remove_properties(FORMAT_PROPERTY)
+    assert tables.load(catalog, "features.f").snapshot_id is None

@@ -1,6 +1,7 @@
-"""The deployment files: their settings exist, their downloads are pinned by digest, and they have no passwords."""
+"""The image and the compose file: their settings exist, their downloads are pinned by digest, and they have no passwords."""
 
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import pytest
 import yaml
 
 from featurestore.settings import load_settings
+from tests.deployment.programs import ROOT, run
 
-ROOT = Path(__file__).parent.parent
 DIGEST = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
 REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
 """A variable that docker compose asks for: it starts nothing without it."""
@@ -54,6 +55,20 @@ def test_compose_keeps_nothing_in_the_server_alone(monkeypatch: pytest.MonkeyPat
     assert properties["uri"].startswith("postgresql")
     assert properties["warehouse"].startswith("s3://")
     assert settings.online_url().startswith("redis://")
+
+
+def test_compose_accepts_the_file(tmp_path: Path) -> None:
+    filled = tmp_path / "filled.env"
+    filled.write_text((ROOT / ".env.example").read_text().replace("=\n", "=abc123\n"))
+    run("docker-compose", "--env-file", str(filled), "config", "--quiet")
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run("docker-compose", "--env-file", "/dev/null", "config", "--quiet")
+    assert "set it in .env" in refused.value.stderr
+
+
+def test_the_image_has_no_findings() -> None:
+    run("hadolint", "Dockerfile")
 
 
 def test_images_are_pinned_by_digest() -> None:
