@@ -29,6 +29,7 @@ from benchmarks import (
     shadows,
     storing,
     verbs,
+    wide,
     workers,
 )
 
@@ -44,6 +45,7 @@ BENCHMARKS = {
     "storing": storing.run,
     "reading": reading.run,
     "scaling": scaling.run,
+    "wide": wide.run,
     "lookups": lookups.run,
     "models": models.run,
     "online": online.run,

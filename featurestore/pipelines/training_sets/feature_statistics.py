@@ -4,18 +4,21 @@ They depend on the stored rows alone: statistics that were not computed during t
 """
 
 import json
+import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 
-from featurestore.compiler.column_statistics import column_values, latest_statistics
+from featurestore.compiler.column_statistics import latest_statistics
+from featurestore.compiler.query import columns_of
 from featurestore.compiler.relations import Handle
 from featurestore.engine.session import Session
 from featurestore.lakehouse import granted, scans, tables, writes
 from featurestore.lakehouse.folders import data_folders
-from featurestore.pipelines.training_sets.measures import Statistics, by_engine, countable, in_memory
+from featurestore.pipelines.training_sets.measures import Statistics, by_engine, countable, in_memory, is_text
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
@@ -36,7 +39,9 @@ SCHEMA = pa.schema(
 MEMORY_DIVISOR = 8
 """Columns to be measured may take an eighth of a session's memory."""
 MEMORY_FACTOR = 3
-"""Measuring a column takes this many times its memory."""
+"""Measuring columns takes this many times their memory: while some are measured, the next are read."""
+TEXT_BYTES = 32
+"""The assumed size of a text."""
 
 
 def load_or_measure(runtime: Runtime, manifest: Mapping[str, Any], stored: StoredRows) -> Statistics:
@@ -55,14 +60,14 @@ def measure(stored: StoredRows, manifest: Mapping[str, Any], known: Mapping[str,
     For all columns: `count` (of values), `nulls`, `distinct` and `top`, the most frequent values with their counts. For numbers also
     `nan`, `infinite`, and of the finite ones `mean`, `stddev` (of a sample), `min`, `max`, `quantiles` by percent (the smallest value
     that at least that many percent do not exceed) and `histogram` (edges and counts of equally wide bins). For times and dates the same
-    without mean and stddev. Columns in `known` are not measured again. A column is read into memory while the one before is measured;
-    one that is too large is measured by DuckDB.
+    without mean and stddev. Columns in `known` are not measured again. Columns are read in groups that fit in memory, each column once;
+    one that is too large for that, or of a type that only DuckDB can compare, is measured by DuckDB.
     """
     measured: dict[str, Statistics] = dict(known or {})
     names = measured_columns(manifest)
     missing = [name for name in names if name not in measured]
     if missing:
-        measured |= _measure_columns(stored, missing)
+        measured |= _measure_columns(stored, missing, manifest["rows"])
     return {name: measured[name] for name in names}
 
 
@@ -99,31 +104,55 @@ def statistics_table(runtime: Runtime) -> str:
     return f"{runtime.settings.registry_namespace}.statistics"
 
 
-def _measure_columns(stored: StoredRows, names: Sequence[str]) -> dict[str, Statistics]:
+def _measure_columns(stored: StoredRows, names: Sequence[str], rows: int) -> dict[str, Statistics]:
     measured: dict[str, Statistics] = {}
     pending: dict[str, Future[Statistics]] = {}
-    with stored.session() as (session, rows), ThreadPoolExecutor(1) as pool:
-        columns, memory = stored.columns(), session.memory // MEMORY_DIVISOR
-        types = {field.name: field.type for field in stored.schema}
-        for name in names:
-            column = _read_column(session, rows, columns[name], memory // MEMORY_FACTOR) if countable(types[name]) else None
-            measured |= {other: future.result() for other, future in pending.items()}
-            pending = {} if column is None else {name: pool.submit(in_memory, column)}
-            if column is None:
-                measured[name] = by_engine(session, rows, columns[name], types[name])
-        return measured | {other: future.result() for other, future in pending.items()}
+    types = {field.name: field.type for field in stored.schema}
+    columns = stored.columns()
+    with stored.session(names) as (session, relation), ThreadPoolExecutor(stored.runtime.settings.threads or os.cpu_count()) as pool:
+        # The columns of one group are read while those of the one before are measured.
+        memory = session.memory // MEMORY_DIVISOR // MEMORY_FACTOR
+        groups = deque(_column_groups({name: types[name] for name in names if countable(types[name])}, rows, memory))
+        alone = [name for name in names if not countable(types[name])]
+        while groups:
+            group = groups.popleft()
+            values = _read_columns(session, relation(group), [columns[name] for name in group], memory)
+            if values is not None:
+                measured |= {name: future.result() for name, future in pending.items()}
+                pending = {name: pool.submit(in_memory, column) for name, column in zip(group, values.columns, strict=True)}
+            elif len(group) > 1:
+                groups.extendleft([group[len(group) // 2 :], group[: len(group) // 2]])
+            else:
+                alone += group
+            del values
+        measured |= {name: future.result() for name, future in pending.items()}
+        return measured | {name: by_engine(session, relation([name]), columns[name], types[name]) for name in alone}
 
 
-def _read_column(session: Session, rows: Handle, column: str, memory: int) -> pa.ChunkedArray | None:
-    """The values of a column; None if they take more than `memory` bytes."""
+def _column_groups(types: Mapping[str, pa.DataType], rows: int, memory: int) -> list[list[str]]:
+    """Consecutive columns whose values take about `memory` bytes, or one column; texts may take more than is assumed here."""
+    groups: list[list[str]] = []
+    room = 0
+    for name, arrow_type in types.items():
+        size = rows * (TEXT_BYTES if is_text(arrow_type) else -(-arrow_type.bit_width // 8))
+        if not groups or size > room:
+            groups.append([])
+            room = memory
+        groups[-1].append(name)
+        room -= size
+    return groups
+
+
+def _read_columns(session: Session, rows: Handle, columns: Sequence[str], memory: int) -> pa.Table | None:
+    """The values of columns; None if they take more than `memory` bytes."""
     batches: list[pa.RecordBatch] = []
-    reader = session.batches(column_values(rows, column))
+    reader = session.batches(columns_of(rows, columns))
     for batch in reader:
         memory -= batch.nbytes
         if memory < 0:
             return None
         batches.append(batch)
-    return pa.Table.from_batches(batches, reader.schema).column(0)
+    return pa.Table.from_batches(batches, reader.schema)
 
 
 def _load(runtime: Runtime, id: str) -> list[dict[str, Any]]:

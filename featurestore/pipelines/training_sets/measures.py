@@ -45,6 +45,11 @@ def is_time(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type))
 
 
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
+    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
+
+
 def scalar_kind(arrow_type: pa.DataType) -> Scalar:
     """How a column of numbers or times is measured."""
     if is_time(arrow_type):
@@ -56,7 +61,7 @@ def countable(arrow_type: pa.DataType) -> bool:
     """Whether values of this type can be measured in memory; other types (decimals, lists, bytes, ...) need DuckDB."""
     micros = pa.types.is_date32(arrow_type) or (pa.types.is_timestamp(arrow_type) and arrow_type.unit == "us")
     plain = pa.types.is_boolean(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_signed_integer(arrow_type)
-    return bool(micros or plain or _is_text(arrow_type))
+    return bool(micros or plain or is_text(arrow_type))
 
 
 def in_memory(column: pa.ChunkedArray) -> Statistics:
@@ -79,7 +84,7 @@ def by_engine(session: Session, rows: Handle, column: str, arrow_type: pa.DataTy
     if opaque:
         return {**facts, "distinct": distinct}
     groups = column_statistics.distinct_values(rows, column)
-    top = session.batches(column_statistics.most_frequent(groups, TOP, TEXT if _is_text(arrow_type) else None)).read_all().to_pylist()
+    top = session.batches(column_statistics.most_frequent(groups, TOP, TEXT if is_text(arrow_type) else None)).read_all().to_pylist()
     return {**facts, "distinct": distinct, "top": [[_plain(row["x"]), row["n"]] for row in top]}
 
 
@@ -178,10 +183,6 @@ def _count_values(column: pa.ChunkedArray) -> Statistics:
     picked = pc.select_k_unstable(ordered, min(TOP, len(value_counts)), sort_keys=[("n", "descending"), ("x", "ascending")])
     top = [[x[:TEXT] if isinstance(x, str) else x, n] for x, n in zip(*table.take(picked).to_pydict().values(), strict=True)]
     return {"distinct": len(value_counts), "top": top}
-
-
-def _is_text(arrow_type: pa.DataType) -> bool:
-    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
 
 
 def _json_converter(arrow_type: pa.DataType) -> ToJson:

@@ -1,6 +1,6 @@
 """Read the rows of a training set from its table, at its snapshot."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -61,24 +61,29 @@ class StoredRows:
         """DuckDB's name for each column of the table: there, names may not differ in case only."""
         return {name: f"c{index}" for index, name in enumerate(tables.arrow_schema(self.table, self.snapshot_id).names)}
 
-    def relation(self) -> Relation:
-        """All rows, with the column names of `columns`."""
-        scan = scans.scan_snapshot(self.granted, self.snapshot_id)
+    def relation(self, names: Sequence[str]) -> Relation:
+        """These columns of all rows, with the column names of `columns`."""
+        scan = scans.scan_snapshot(self.granted, self.snapshot_id, columns=names)
+        columns = self.columns()
         if isinstance(scan, IcebergFiles):
-            return replace(scan, columns=tuple(replace(column, name=f"c{index}") for index, column in enumerate(scan.columns)))
-        schema = pa.schema([field.with_name(f"c{index}") for index, field in enumerate(scan.schema)])
+            return replace(scan, columns=tuple(replace(column, name=columns[column.name]) for column in scan.columns))
+        schema = pa.schema([field.with_name(columns[field.name]) for field in scan.schema])
         return pa.RecordBatchReader.from_batches(schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in scan))
 
     @contextmanager
-    def session(self) -> Iterator[tuple[Session, Handle]]:
-        """A session, and the rows in it, which can be read any number of times."""
-        relation = self.relation()
+    def session(self, names: Sequence[str]) -> Iterator[tuple[Session, Callable[[Sequence[str]], Handle]]]:
+        """A session, and a function that returns all rows in it with some of these columns, which can be read any number of times.
+
+        The relation has these columns only, since DuckDB looks at all columns of the relations that a query reads.
+        """
+        relation = self.relation(names)
         with self.runtime.engine.session(data_folders(self.granted)) as session:
             if isinstance(relation, IcebergFiles):
-                rows = session.add("rows", relation)
+                by_name = dict(zip(names, relation.columns, strict=True))
+                yield session, lambda some: session.add("rows", replace(relation, columns=tuple(by_name[name] for name in some)))
             else:
                 rows = session.create_table("rows", all_rows(session.add("rows_once", relation)))
-            yield session, rows
+                yield session, lambda some: rows
 
     def _batches(self, part: str | None, target: pa.Schema) -> Iterator[pa.RecordBatch]:
         names = [*(name for name in target.names if name != ROW), ROW]
