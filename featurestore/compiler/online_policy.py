@@ -1,6 +1,6 @@
 """A policy as expressions over the values of rows of the online store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,12 +20,14 @@ TIME = "feature_timestamp"
 class CompiledPolicy:
     """The SQL of a policy over rows of the online store.
 
-    `expressions` are whether the row may be seen, and then the values of the columns `masked`. They read the columns `inputs` of the raw
-    row, each with its DuckDB type. `work` is their work per row or character, None if that is not linear in the size of the inputs.
+    `expressions` are whether the row may be seen, and then the values of the columns `masked`; the masks of the columns `nulls` are NULL.
+    They read the columns `inputs` of the raw row, each with its DuckDB type. `work` is their work per row or character, None if that is not
+    linear in the size of the inputs.
     """
 
     expressions: tuple[str, ...]
     masked: tuple[str, ...]
+    nulls: tuple[str, ...]
     inputs: tuple[tuple[str, str], ...]
     work: int | None
 
@@ -39,24 +41,22 @@ def compile_policy(use: ViewUse, policy: BoundPolicy, stored: tuple[str, ...]) -
     types = dict(policy.columns)
     if unknown := [name for name in use.columns if name not in types]:
         raise NotReady(f"{use.table} has a feature '{unknown[0]}' that is not among its recorded columns; apply its view again")
-    masked = tuple(dict.fromkeys(name for name in use.columns if name in policy.masked))
+    hidden = tuple(dict.fromkeys(name for name in use.columns if name in policy.masked))
+    nulls = tuple(name for name in hidden if isinstance(_mask(policy, name), exp.Null))
+    masked = tuple(name for name in hidden if name not in nulls)
     trees = _trees(policy, masked)
     known = [*(column for column, _ in use.keys), TIME, *stored]
     read = {resolve(name, types) for tree in trees for name in column_names(tree)}
     inputs = tuple((name, sql_type) for name, sql_type in policy.columns if name in read and name in known)
     scope = {name: quote_name(name) for name, _ in inputs}
     # `values` takes what is not masked from the scope, which has only what masks and the filter read.
-    values = [storable(_mask_sql(policy, name, scope), types[name]) for name in masked]
+    values = [storable(policy.values([name], scope)[name], types[name]) for name in masked]
     work = expression_weight(trees) + len(values) if are_linear(trees) else None
-    return CompiledPolicy((policy.visible(scope), *values), masked, inputs, work)
+    return CompiledPolicy((policy.visible(scope), *values), masked, nulls, inputs, work)
 
 
-def _mask_sql(policy: BoundPolicy, name: str, scope: Mapping[str, str]) -> str:
-    tree = next(parse_row(sql) for mask, sql in policy.policy.masks if resolve(mask, dict(policy.columns)) == name)
-    if isinstance(tree, exp.Null):
-        # Computed without the engine, which it is not if something may fail.
-        return f"CAST(NULL AS {dict(policy.columns)[name]})"
-    return policy.values([name], scope)[name]
+def _mask(policy: BoundPolicy, name: str) -> exp.Expr:
+    return next(parse_row(sql) for mask, sql in policy.policy.masks if resolve(mask, dict(policy.columns)) == name)
 
 
 def _trees(policy: BoundPolicy, masked: Sequence[str]) -> list[exp.Expr]:

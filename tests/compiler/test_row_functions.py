@@ -102,6 +102,66 @@ def test_many_more_random_expressions(evaluator: Evaluator) -> None:
     compare(evaluator, range(1_000_000, 1_000_000 + choose(400, thorough=1_500)))
 
 
+def without_nulls(chance: Random, columns: Columns) -> Columns:
+    """The columns with other values in place of NULL and NaN."""
+
+    def replaced(name: str, value: Any) -> Any:
+        while value is None or value != value:
+            value = make_value(chance, name)
+        return value
+
+    return {name: (sql_type, [replaced(name, value) for value in values]) for name, (sql_type, values) in columns.items()}
+
+
+@pytest.mark.slow
+def test_whole_columns_have_the_bits_of_their_rows(evaluator: Evaluator) -> None:
+    by_column = 0
+    for seed in range(3_000_000, 3_000_000 + choose(150, thorough=1_500)):
+        chance = Random(seed)
+        sql = Expressions(chance).any(chance.randint(1, 3))
+        try:
+            function = evaluator.row_function([sql], COLUMNS)
+        except RequestError:
+            continue
+        if function is None:
+            continue
+        columns = random_columns(chance)
+        full = without_nulls(chance, columns)
+        some = {name: (sql_type, [*full[name][1][:4], *values[4:]]) for name, (sql_type, values) in columns.items()}
+        for given in (columns, full, some):
+            rows = compiled_values(function, given)
+            whole = function.evaluate([values for _, values in given.values()], ROWS)
+            assert (whole is None) == (PYTHON_NEEDS_ENGINE in rows), (seed, sql)
+            assert whole is None or list(map(bits, whole[0])) == list(map(bits, rows)), (seed, sql, given)
+            by_column += whole is not None and given is full and function._compiled[0].by_column is not None
+    assert by_column > 40
+
+
+@pytest.mark.parametrize(
+    "sql, full, expected",
+    [
+        ("coalesce(TRY(i // j), -1)", [(1, 1), (4, 2), (1, 0)], [1, 2, -1]),
+        ("i IN (1, NULL)", [(1, 1), (2, 1), (1, 1)], [True, None, True]),
+        ("i > 1 AND j > 1 OR i = 0", [(2, 2), (2, 1), (0, 1)], [True, False, True]),
+        ("i IS NULL OR j IS NOT NULL", [(2, 2), (2, 1), (0, 1)], [True, True, True]),
+        ("d * 1e308 * 10 - d * 1e308 * 10 > 0", [(2, 2), (2, 1), (0, 1)], [True, True, False]),
+        ("2 > 1", [(2, 2), (2, 1), (0, 1)], [True, True, True]),
+    ],
+)
+def test_columns_without_null_are_computed_as_a_whole(
+    evaluator: Evaluator, sql: str, full: list[tuple[int, int]], expected: list[Any]
+) -> None:
+    columns: Columns = {
+        "i": ("INTEGER", [i for i, _ in full]),
+        "j": ("INTEGER", [j for _, j in full]),
+        "d": ("DOUBLE", [float(i) for i, _ in full]),
+    }
+    function = evaluator.row_function([sql], {name: sql_type for name, (sql_type, _) in columns.items()})
+    assert function is not None
+    assert function.evaluate([values for _, values in columns.values()], len(full)) == [expected]
+    assert evaluator.evaluate_in_engine([sql], columns, len(full)) == [expected]
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -33,7 +33,7 @@ def compile_cast(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     """Compile a CAST or TRY_CAST; where a CAST fails, the engine decides what a TRY_CAST is."""
     (part,) = node.parts
     if part.type.name == "NULL":
-        return _null if part.operation == "constant" else None
+        return Compiled(_null) if part.operation == "constant" else None
     if part.type == node.type:
         return parts[0]
     conversion = _conversion(part.type, node.type)

@@ -19,6 +19,7 @@ from featurestore.compiler.scalar.nodes import (
     Node,
     Row,
     SqlType,
+    map_columns,
     strict_binary,
     types_of,
     whole_range,
@@ -64,7 +65,7 @@ def comparison(symbol: str, sql_type: SqlType) -> Comparison:
 def _compare(symbol: str) -> Maker:
     def make(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
         left, right = types_of(node)
-        return strict_binary(parts, comparison(symbol, left)) if left == right and is_comparable(left) else None
+        return strict_binary(parts, comparison(symbol, left), COMPARISONS[symbol]) if left == right and is_comparable(left) else None
 
     return make
 
@@ -74,14 +75,14 @@ def _distinct(negated: bool) -> Maker:
         left, right = types_of(node)
         if left != right or not is_comparable(left):
             return None
-        equal, (first, second) = comparison("=", left), parts
+        equal, (first, second) = comparison("=", left), [part.by_row for part in parts]
 
         def evaluate(row: Row) -> bool:
             first_value, second_value = first(row), second(row)
             same = first_value is second_value if first_value is None or second_value is None else equal(first_value, second_value)
             return same is negated
 
-        return evaluate
+        return Compiled(evaluate)
 
     return make
 
@@ -89,7 +90,7 @@ def _distinct(negated: bool) -> Maker:
 def _in(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     if len(set(types_of(node))) != 1 or not is_comparable(node.parts[0].type):
         return None
-    equal, (sought, *among) = comparison("=", node.parts[0].type), parts
+    equal, (sought, *among) = comparison("=", node.parts[0].type), [part.by_row for part in parts]
 
     def evaluate(row: Row) -> bool | None:
         value, others = sought(row), [part(row) for part in among]
@@ -99,7 +100,10 @@ def _in(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
             return True
         return None if None in others else False
 
-    return evaluate
+    listed = node.parts[1:]
+    if node.parts[0].type in FLOATING or any(part.operation != "constant" or part.value is None for part in listed):
+        return Compiled(evaluate)
+    return Compiled(evaluate, map_columns(parts[:1], frozenset([part.value for part in listed]).__contains__))
 
 
 def _extreme(symbol: str) -> Maker:
@@ -107,17 +111,17 @@ def _extreme(symbol: str) -> Maker:
         # Of floats, the engine turns -0.0 into 0.0.
         if set(types_of(node)) != {node.type} or not is_comparable(node.type) or node.type == FLOAT:
             return None
-        better = comparison(symbol, node.type)
+        better, by_row = comparison(symbol, node.type), [part.by_row for part in parts]
 
         def evaluate(row: Row) -> Any:
             best = None
-            for part in parts:
+            for part in by_row:
                 value = part(row)
                 if value is not None and (best is None or better(value, best)):
                     best = value
             return best
 
-        return evaluate
+        return Compiled(evaluate)
 
     return make
 

@@ -1,15 +1,32 @@
 """Bound expressions: a tree of operations in which every cast is explicit and every part has a DuckDB type."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from featurestore.values import value_types
 
 Row: TypeAlias = tuple[Any, ...]
-Compiled: TypeAlias = Callable[[Row], Any]
+ByRow: TypeAlias = Callable[[Row], Any]
 """Computes the value of a bound expression for one row. Raises: EngineNeeded."""
+ByColumn: TypeAlias = Callable[[Sequence[Sequence[Any]], int], Iterable[Any]]
+"""Computes the values of a bound expression from whole columns and the number of rows, one after the other, by loops of C.
+
+Raises: EngineNeeded while they are read.
+"""
+
+
+class Compiled(NamedTuple):
+    """A bound expression, compiled.
+
+    `by_column` computes the same as `by_row` for columns without NULL and NaN, and has no NULL then; None for an expression that has none
+    of this form. `ordered`: it has no NaN either.
+    """
+
+    by_row: ByRow
+    by_column: ByColumn | None = None
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,24 +98,39 @@ def whole_range(sql_type: SqlType) -> tuple[int, int] | None:
 
 
 def strict_unary(part: Compiled, compute: Callable[[Any], Any]) -> Compiled:
-    """`compute` of a part; NULL of NULL."""
+    """`compute` of a part; NULL of NULL. It has no NULL of other values."""
+    evaluate_part = part.by_row
 
     def evaluate(row: Row) -> Any:
-        value = part(row)
+        value = evaluate_part(row)
         return None if value is None else compute(value)
 
-    return evaluate
+    return Compiled(evaluate, map_columns([part], compute))
 
 
-def strict_binary(parts: tuple[Compiled, ...], compute: Callable[[Any, Any], Any]) -> Compiled:
-    """`compute` of two parts; NULL if one is NULL. Both are evaluated, as in the engine: either may fail."""
+def strict_binary(
+    parts: tuple[Compiled, ...], compute: Callable[[Any, Any], Any], ordered: Callable[[Any, Any], Any] | None = None
+) -> Compiled:
+    """`compute` of two parts; NULL if one is NULL. Both are evaluated, as in the engine: either may fail. It has no NULL of other values.
+
+    `ordered` is the same for values that are not NaN; by default `compute`.
+    """
     first, second = parts
+    evaluate_first, evaluate_second = first.by_row, second.by_row
 
     def evaluate(row: Row) -> Any:
-        left, right = first(row), second(row)
+        left, right = evaluate_first(row), evaluate_second(row)
         return None if left is None or right is None else compute(left, right)
 
-    return evaluate
+    return Compiled(evaluate, map_columns(parts, ordered if ordered is not None and first.ordered and second.ordered else compute))
+
+
+def map_columns(parts: Sequence[Compiled], compute: Callable[..., Any]) -> ByColumn | None:
+    """`compute` of the values of the parts, row by row; None if one of them is not computed by columns."""
+    by_column = [part.by_column for part in parts if part.by_column is not None]
+    if len(by_column) != len(parts):
+        return None
+    return lambda columns, rows: map(compute, *[values_of(columns, rows) for values_of in by_column])
 
 
 def types_of(node: Node) -> list[SqlType]:

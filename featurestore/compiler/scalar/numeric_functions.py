@@ -145,7 +145,7 @@ def _pi(_: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     def evaluate(row: Row) -> Any:
         return math.pi
 
-    return None if parts else evaluate
+    return None if parts else Compiled(evaluate)
 
 
 def _is_positive(value: float) -> bool:

@@ -1,11 +1,23 @@
 """Functions of text, by code points; letters of other scripts than Latin, Greek and Cyrillic change their case in the engine."""
 
 import hashlib
+import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from featurestore.compiler.scalar.nodes import BIGINT, VARCHAR, Compiled, EngineNeeded, Maker, Node, Row, strict_binary, types_of
+from featurestore.compiler.scalar.nodes import (
+    BIGINT,
+    VARCHAR,
+    Compiled,
+    EngineNeeded,
+    Maker,
+    Node,
+    Row,
+    map_columns,
+    strict_binary,
+    types_of,
+)
 
 _CASED = 0x530
 """The code points up to here are Latin, Greek and Cyrillic, whose case mappings no longer change."""
@@ -38,11 +50,13 @@ def _of_text(compute: Callable[..., Any], *arguments: Any) -> Maker:
         if types_of(node) != types:
             return None
 
+        by_row = [part.by_row for part in parts]
+
         def evaluate(row: Row) -> Any:
-            values = [part(row) for part in parts]
+            values = [evaluate_part(row) for evaluate_part in by_row]
             return None if None in values else compute(*values)
 
-        return evaluate
+        return Compiled(evaluate, map_columns(parts, compute))
 
     return make
 
@@ -88,16 +102,18 @@ def _concat(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     if set(types_of(node)) != {VARCHAR}:
         return None
 
+    by_row = [part.by_row for part in parts]
+
     def evaluate(row: Row) -> str:
-        values = [part(row) for part in parts]
+        values = [evaluate_part(row) for evaluate_part in by_row]
         return "".join([value for value in values if value is not None])
 
-    return evaluate
+    return Compiled(evaluate)
 
 
 def _concatenate(node: Node, parts: tuple[Compiled, ...]) -> Compiled | None:
     """`||`, which is NULL if one text is."""
-    return strict_binary(parts, lambda left, right: left + right) if types_of(node) == [VARCHAR, VARCHAR] else None
+    return strict_binary(parts, operator.add) if types_of(node) == [VARCHAR, VARCHAR] else None
 
 
 MAKERS: Mapping[str, Maker] = MappingProxyType(

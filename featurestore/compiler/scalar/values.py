@@ -1,11 +1,11 @@
 """Values of columns as they are computed with, and results as the engine returns them to Python."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_float
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
-from math import isinf
+from math import isinf, isnan
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,7 @@ from featurestore.compiler.scalar.time_values import calendar_date, checked_time
 from featurestore.values.epoch import EPOCH, NAIVE_EPOCH
 
 Conversion = Callable[[Any], Any]
+ColumnReader = Callable[[Sequence[Any]], Sequence[Any] | None]
 _MICROSECOND = timedelta(microseconds=1)
 _WIDE = Context(prec=100)
 _MOST_HUGEINT = 10**38
@@ -43,13 +44,51 @@ def column_reader(sql_type: SqlType) -> Conversion | None:
     return _READERS.get(sql_type)
 
 
+def plain_reader(sql_type: SqlType, reader: Conversion) -> ColumnReader:
+    """Converts whole columns as `reader` converts their values; None for a column with a NULL, a NaN, or a value of another type.
+
+    Raises: EngineNeeded, as `reader`.
+    """
+    limits = whole_range(sql_type)
+    if sql_type == DOUBLE:
+        return _plain_doubles
+    if sql_type == VARCHAR:
+        return _plain_texts
+    if sql_type == FLOAT:
+        return lambda column: None if None in column else _plain_doubles(list(map(reader, column)))
+    if limits is not None and sql_type.name != "DECIMAL":
+        low, high = limits
+        return lambda column: column if _are(int, column) and low <= min(column) and max(column) <= high else None
+    return lambda column: None if None in column else list(map(reader, column))
+
+
+def _are(python_type: type, column: Sequence[Any]) -> bool:
+    return set(map(type, column)) == {python_type}
+
+
+def _plain_doubles(column: Sequence[Any]) -> Sequence[Any] | None:
+    # A sum has a NaN if one of the values is one. That of infinities of both signs is one, too, and leaves them to the other form.
+    return column if _are(float, column) and not isnan(sum(column)) else None
+
+
+def _plain_texts(column: Sequence[Any]) -> Sequence[Any] | None:
+    if not _are(str, column):
+        return None
+    text = "".join(column)
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return None
+    return column
+
+
 def result_writer(sql_type: SqlType) -> Conversion | None:
     """Converts results. Raises: EngineNeeded for one that cannot be stored, which is an error; None: not for this type."""
     if sql_type.name == "DECIMAL":
         return lambda value: _WIDE.scaleb(Decimal(value), -sql_type.scale)
     if sql_type.name == "HUGEINT":
         return _write_hugeint
-    return _as_is if whole_range(sql_type) is not None else _WRITERS.get(sql_type)
+    return as_is if whole_range(sql_type) is not None else _WRITERS.get(sql_type)
 
 
 def _read_decimal(value: Any, scale: int, limit: int) -> int:
@@ -124,7 +163,8 @@ def _write_hugeint(value: int) -> int:
     raise EngineNeeded
 
 
-def _as_is(value: Any) -> Any:
+def as_is(value: Any) -> Any:
+    """The value itself."""
     return value
 
 
@@ -142,7 +182,7 @@ _READERS: Mapping[SqlType, Conversion] = MappingProxyType(
 )
 _WRITERS: Mapping[SqlType, Conversion] = MappingProxyType(
     {
-        **dict.fromkeys((BOOLEAN, DOUBLE, FLOAT, VARCHAR, BLOB), _as_is),
+        **dict.fromkeys((BOOLEAN, DOUBLE, FLOAT, VARCHAR, BLOB), as_is),
         DATE: calendar_date,
         TIMESTAMP: lambda micros: NAIVE_EPOCH + timedelta(microseconds=checked_timestamp(micros)),
         ZONED: lambda micros: EPOCH + timedelta(microseconds=checked_timestamp(micros)),

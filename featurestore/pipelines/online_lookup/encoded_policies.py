@@ -1,8 +1,7 @@
 """What policies show of encoded online rows, computed by compiled Python functions instead of the engine."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, cast
 
 import orjson
 
@@ -11,17 +10,21 @@ from featurestore.compiler.row_policy import BoundPolicy
 from featurestore.compiler.scalar.row_function import RowFunction
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.engine.session import CompilingEvaluator
+from featurestore.online.cut_rows import CutRows, ParsedRows, Pieces, RowCutter, encode_each
 from featurestore.online.json_columns import value_parser
 from featurestore.online.keys import decode_key
-from featurestore.online.rows import VERSION_BYTES, decode_time
-from featurestore.online.store import TableState
-from featurestore.pipelines.online_lookup.work import is_brief, uuids_as_text
+from featurestore.online.rows import decode_time
+from featurestore.online.store import EncodedRead, TableState
+from featurestore.pipelines.online_lookup.view_rows import Column, ViewRows, values_of, whole_rows
+from featurestore.pipelines.online_lookup.work import has_length, is_brief, uuids_as_text
 from featurestore.values import json_encoding, times
+from featurestore.values.value_types import FLOATING
 
 MAX_WORK = 20_000
 """Most work of the functions, in expression nodes times rows; it takes about a millisecond."""
-
-Rows = Sequence[bytes | None]
+Parser = Callable[[Sequence[Any], bool], Sequence[Any]]
+"""Makes values of the JSON values of a column; False: none of them is a text."""
+_NULL = b"null"
 
 
 class EncodedPolicies:
@@ -31,17 +34,19 @@ class EncodedPolicies:
         self._uses, self._policies, self._evaluator = plan.uses, policies, evaluator
         self._views: dict[int, tuple[TableState, _EncodedPolicy | None]] = {}
 
-    def show(self, tables: Sequence[TableState | None], keys: Sequence[Rows], rows: Sequence[Rows]) -> list[Rows] | None:
+    def show(self, reads: Sequence[EncodedRead], keys: Sequence[Column]) -> list[ViewRows] | None:
         """What may be seen of the rows of each view, which were read for these keys: None for a row that is hidden, and masked values.
 
-        None if the engine has to compute it. Raises: NotReady.
+        None if the engine has to compute it. Raises: NotReady; orjson.JSONDecodeError for invalid bytes.
         """
-        shown: list[Rows] = []
-        for index, (use, table) in enumerate(zip(self._uses, tables, strict=True)):
-            seen: Rows | None = rows[index]
-            if table is not None and use.table in self._policies:
-                view = self._view(index, use, table)
-                seen = None if view is None else view.show(keys[index], rows[index])
+        shown: list[ViewRows] = []
+        for index, (use, read) in enumerate(zip(self._uses, reads, strict=True)):
+            seen: ViewRows | None
+            if read.table is None or use.table not in self._policies:
+                seen = whole_rows(read.rows)
+            else:
+                view = self._view(index, use, read.table)
+                seen = None if view is None else view.show(keys[index], read.rows)
             if seen is None:
                 return None
             shown.append(seen)
@@ -57,101 +62,134 @@ class EncodedPolicies:
         compiled = compile_policy(use, self._policies[use.table], table.columns)
         if compiled.work is None:
             return None
-        function = self._evaluator.row_function(compiled.expressions, dict(compiled.inputs))
-        return None if function is None else _EncodedPolicy(use, compiled, function, table)
+        inputs = _Inputs.of(use, compiled, table)
+        function = self._evaluator.row_function(compiled.expressions, inputs.types)
+        return None if function is None else _EncodedPolicy(compiled, inputs, function, table)
+
+
+class _Inputs(NamedTuple):
+    """What a policy reads of a row: stored values, parts of the key, and the time, in this order.
+
+    `types` has the DuckDB type of each. `places` are those of the values, each with its parser; `parts` those of the key, with their types.
+    """
+
+    types: dict[str, str]
+    places: list[int]
+    parsers: list[Parser]
+    parts: list[tuple[int, str]]
+    reads_time: bool
+
+    @classmethod
+    def of(cls, use: ViewUse, compiled: CompiledPolicy, table: TableState) -> Self:
+        """Of the policy of a view whose rows are in this table."""
+        types, keys = dict(compiled.inputs), [column for column, _ in use.keys]
+        # A key column is never a feature too.
+        values = [name for name in types if name in table.columns]
+        parts = [name for name in types if name in keys]
+        time = [name for name in types if name == TIME]
+        places = [table.columns.index(name) for name in values]
+        return cls(
+            types={name: types[name] for name in (*values, *parts, *time)},
+            places=places,
+            parsers=[_parser(table.value_types[place]) for place in places],
+            parts=[(keys.index(name), types[name]) for name in parts],
+            reads_time=bool(time),
+        )
+
+    def read(self, keys: Column, rows: Column, stored: Sequence[bytes], cut: CutRows | ParsedRows | None) -> list[Sequence[Any]] | None:
+        """The columns of the stored rows; None if a key is not known from its bytes. Raises: orjson.JSONDecodeError."""
+        columns: list[Sequence[Any]] = []
+        if cut is not None:
+            values, may_have_text = cut.read(self.places)
+            columns += [parse(column, may_have_text) for parse, column in zip(self.parsers, values, strict=True)]
+        if self.parts:
+            decoded = [decode_key(key) for key, row in zip(keys, rows, strict=True) if row is not None and key is not None]
+            known = [key for key in decoded if key is not None]
+            if len(known) != len(stored):
+                return None
+            columns += [uuids_as_text([key[part] for key in known], sql_type) for part, sql_type in self.parts]
+        if self.reads_time:
+            columns.append([times.moment(decode_time(row)) for row in stored])
+        return columns
 
 
 class _EncodedPolicy:
     """The policy of one view for rows of one form."""
 
-    def __init__(self, use: ViewUse, compiled: CompiledPolicy, function: RowFunction, table: TableState) -> None:
-        self._function, self._work, self._width = function, compiled.work or 0, len(table.columns)
-        places = {name: index for index, name in enumerate(table.columns)}
-        self._masked = [places[name] for name in compiled.masked]
-        # A key column is never a feature too.
-        keys = {column: index for index, (column, _) in enumerate(use.keys)}
-        self._readers = [_reader(name, sql_type, keys, places, table.value_types) for name, sql_type in compiled.inputs]
-        self._types = [sql_type for _, sql_type in compiled.inputs]
-        self._reads_keys = any(name in keys for name, _ in compiled.inputs)
-        self._reads_values = bool(self._masked) or any(name in places for name, _ in compiled.inputs)
+    def __init__(self, compiled: CompiledPolicy, inputs: _Inputs, function: RowFunction, table: TableState) -> None:
+        self._inputs, self._function, self._work = inputs, function, compiled.work or 0
+        self._types = list(inputs.types.values())
+        self._have_length = any(map(has_length, self._types))
+        place_of = table.columns.index
+        self._nulls = [place_of(name) for name in compiled.nulls]
+        self._masked = [(place_of(name), _encoder(sql_type)) for name, sql_type in zip(compiled.masked, function.types[1:], strict=True)]
+        cut = {*inputs.places, *self._nulls, *(place for place, _ in self._masked)}
+        self._cutter = RowCutter(len(table.columns), cut) if cut else None
 
-    def show(self, keys: Rows, rows: Rows) -> Rows | None:
-        """As `EncodedPolicies.show`, of this view. Raises: orjson.JSONDecodeError for invalid bytes."""
-        stored = [row for row in rows if row is not None]
-        if not stored:
-            return rows
-        raw = None if self._function.nodes * len(stored) > MAX_WORK else self._decode(keys, rows, stored)
-        if raw is None:
+    def show(self, keys: Column, rows: Column) -> ViewRows | None:
+        """As `EncodedPolicies.show`, of this view."""
+        stored = [row for row in rows if row is not None] if None in rows else cast(Sequence[bytes], rows)
+        count = len(stored)
+        if not count:
+            return whole_rows(rows)
+        if self._function.nodes * count > MAX_WORK:
             return None
-        columns = [read(raw) for read in self._readers]
-        inputs = {str(index): column for index, column in enumerate(zip(self._types, columns, strict=True))}
-        computed = self._function.evaluate(columns, len(stored)) if is_brief(self._work, inputs, len(stored)) else None
+        values = list(map(values_of, stored))
+        cut = None if self._cutter is None else self._cutter.cut(values)
+        if cut is None and self._cutter is not None:
+            return None
+        columns = self._inputs.read(keys, rows, stored, cut)
+        if columns is None or not self._is_brief(columns, count):
+            return None
+        computed = self._function.evaluate(columns, count)
         if computed is None:
             return None
         visible, *masked = computed
-        shown = iter(self._encode(raw, visible, masked))
-        return [None if row is None else next(shown) for row in rows]
+        if cut is None or not (masked or self._nulls):
+            return _place(rows, visible, [values])
+        for place in self._nulls:
+            cut.put(place, [_NULL] * count)
+        for (place, encode), column in zip(self._masked, masked, strict=True):
+            cut.put(place, encode_each(column, encode))
+        return _place(rows, visible, cut.pieces())
 
-    def _decode(self, keys: Rows, rows: Rows, stored: Sequence[bytes]) -> "_Raw | None":
-        """The rows as far as they are read; None if a key or a row is of another form than these mostly have."""
-        parts: list[tuple[Any, ...]] = []
-        if self._reads_keys:
-            decoded = [decode_key(key) for key, row in zip(keys, rows, strict=True) if row is not None and key is not None]
-            parts = [key for key in decoded if key is not None]
-            if len(parts) != len(stored):
-                return None
-        values: list[list[Any]] = []
-        if self._reads_values:
-            values = orjson.loads(b"[[%b]]" % b"],[".join([row[VERSION_BYTES + 1 :] for row in stored]))
-            if list(map(len, values)) != [self._width] * len(stored):
-                return None
-        return _Raw(parts, stored, values)
-
-    def _encode(self, raw: "_Raw", visible: Sequence[Any], masked: Sequence[Sequence[Any]]) -> list[bytes | None]:
-        if not masked:
-            return [row if seen else None for row, seen in zip(raw.rows, visible, strict=True)]
-        for place, column in zip(self._masked, masked, strict=True):
-            for row, value in zip(raw.values, column, strict=True):
-                row[place] = value
-        # What is stored has names in place of floats that are not finite.
-        suspected = any(isinstance(value, float) and not isfinite(value) for column in masked for value in column)
-        encode = json_encoding.dumps if suspected else _dumps
-        return [
-            row[: VERSION_BYTES + 1] + encode(values)[1:-1] if seen else None
-            for row, values, seen in zip(raw.rows, raw.values, visible, strict=True)
-        ]
+    def _is_brief(self, columns: Sequence[Sequence[Any]], count: int) -> bool:
+        inputs = {str(index): column for index, column in enumerate(zip(self._types, columns, strict=True))} if self._have_length else {}
+        return is_brief(self._work, inputs, count)
 
 
-class _Raw(NamedTuple):
-    """The keys, bytes and JSON values of rows."""
-
-    keys: Sequence[tuple[Any, ...]]
-    rows: Sequence[bytes]
-    values: Sequence[list[Any]]
-
-
-def _dumps(values: list[Any]) -> bytes:
-    return orjson.dumps(values, default=json_encoding.to_json_value, option=json_encoding.OPTIONS)
+def _place(rows: Column, visible: Sequence[Any], pieces: Pieces) -> ViewRows:
+    """The rows that may be seen, at the places of their entities."""
+    if None not in rows:
+        return rows if all(visible) else [row if seen else None for row, seen in zip(rows, visible, strict=True)], pieces
+    seen = iter(visible)
+    shown = [row if row is not None and next(seen) else None for row in rows]
+    return shown, [_spread(rows, column) for column in pieces]
 
 
-def _reader(
-    name: str, sql_type: str, keys: Mapping[str, int], places: Mapping[str, int], value_types: Sequence[str]
-) -> Callable[[_Raw], Sequence[Any]]:
-    """Reads a column of raw rows, in its Python form."""
-    if name == TIME:
-        return lambda raw: [times.moment(decode_time(row)) for row in raw.rows]
-    if name in keys:
-        part = keys[name]
-        return lambda raw: uuids_as_text([key[part] for key in raw.keys], sql_type)
-    place = places[name]
-    value_type = value_types[place]
-    # UUIDs stay text, and most floats have no names.
+def _spread(rows: Column, column: Sequence[bytes]) -> Column:
+    rest = iter(column)
+    return [None if row is None else next(rest) for row in rows]
+
+
+def _encoder(sql_type: str) -> Callable[[Any], bytes]:
+    """Encodes values, or a list of them. Only floats may have no number in JSON, and are searched for that."""
+    return json_encoding.dumps if sql_type in FLOATING else _dumps
+
+
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, default=json_encoding.to_json_value, option=json_encoding.OPTIONS)
+
+
+def _parser(value_type: str) -> Parser:
+    # UUIDs stay text.
     parse = None if value_type == "uuid" else value_parser(value_type)
+    if parse is None:
+        return lambda column, may_have_text: column
+    # Floats are numbers, but for a few that have names.
+    only_text = value_type == "float"
 
-    def read(raw: _Raw) -> Sequence[Any]:
-        column = [row[place] for row in raw.values]
-        if parse is None or (value_type == "float" and not any(isinstance(value, str) for value in column)):
-            return column
-        return [None if value is None else parse(value) for value in column]
+    def parse_column(column: Sequence[Any], may_have_text: bool) -> Sequence[Any]:
+        return column if only_text and not may_have_text else [None if value is None else parse(value) for value in column]
 
-    return read
+    return parse_column

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import compress, repeat
 from operator import itemgetter
 from typing import Any, cast
 
@@ -10,12 +10,12 @@ import orjson
 
 from featurestore.compiler.service_plan import ServicePlan, ViewUse
 from featurestore.errors import NotReady
-from featurestore.online.rows import VERSION_BYTES
 from featurestore.online.store import TableState
 from featurestore.pipelines.online_lookup.lookup import online_column_missing
 from featurestore.pipelines.online_lookup.lookup_derived import Columns, DerivedFeatures
 from featurestore.pipelines.online_lookup.lookup_times import TIME_BYTES, any_older
 from featurestore.pipelines.online_lookup.online_features import EXPIRED, NOT_FOUND, PRESENT, newest_edition
+from featurestore.pipelines.online_lookup.view_rows import ViewRows
 from featurestore.records.defaults import default_values
 from featurestore.values import json_encoding, times
 
@@ -25,10 +25,7 @@ the other, and the JSON values of the features that derived ones read. Derived f
 """
 Statuses = tuple[str, ...]
 """The status of an entity in each view."""
-_NULL = b",null"
 _NO_TIME = bytes(TIME_BYTES)
-_values_of = itemgetter(slice(VERSION_BYTES, None))
-_first_values_of = itemgetter(slice(VERSION_BYTES + 1, None))
 _time_of = itemgetter(slice(TIME_BYTES))
 
 
@@ -55,23 +52,21 @@ class LookupForm:
         self._inputs = [] if derived is None else [(name, places[plan.looked_up_names.index(name)]) for name in derived.inputs]
         self.brief, self.full = _templates(plan, () if derived is None else derived.types, tables)
 
-    def entities(self, rows: Sequence[Sequence[bytes | None]], oldest: Sequence[bytes]) -> tuple[list[Entity], list[Statuses | None]]:
+    def entities(self, views: Sequence[ViewRows], oldest: Sequence[bytes]) -> tuple[list[Entity], list[Statuses | None]]:
         """The entities of the stored rows of each view, and their statuses, None for those that are PRESENT in all views.
 
         `oldest` are the oldest valid times of each view as encoded, empty for views without a ttl. Raises: orjson.JSONDecodeError for
         invalid bytes.
         """
-        if not any(None in column for column in rows):
-            entities = self._whole(cast(Sequence[Sequence[bytes]], rows))
+        if not any(None in rows for rows, _ in views):
+            entities = self._whole(views)
             if not any_older([entity[1] for entity in entities], oldest):
                 return entities, [None] * len(entities)
-        by_entity = list(zip(*rows, strict=True))
-        statuses = [_statuses(row, oldest) for row in by_entity]
-        whole = [cast(tuple[bytes, ...], row) for row, status in zip(by_entity, statuses, strict=True) if status is None]
-        present = iter(self._whole(list(zip(*whole, strict=True))) if whole else ())
-        return [
-            next(present) if status is None else self._partial(row, status) for row, status in zip(by_entity, statuses, strict=True)
-        ], statuses
+        statuses = [_statuses(row, oldest) for row in zip(*[rows for rows, _ in views], strict=True)]
+        is_whole = [status is None for status in statuses]
+        whole = [(list(compress(rows, is_whole)), [list(compress(column, is_whole)) for column in pieces]) for rows, pieces in views]
+        present = iter(self._whole(whole) if any(is_whole) else ())
+        return [next(present) if status is None else self._partial(place, views, status) for place, status in enumerate(statuses)], statuses
 
     def derive(self, entities: list[Entity]) -> list[Entity] | None:
         """The entities with their derived features, if those read no request fields: they are computed once then.
@@ -100,19 +95,18 @@ class LookupForm:
         more = [json_encoding.dumps(row)[1:-1] for row in zip(*derived, strict=True)]
         return [b"%b,%b" % (entity[0], values) for entity, values in zip(entities, more, strict=True)]
 
-    def _whole(self, rows: Sequence[Sequence[bytes]]) -> list[Entity]:
+    def _whole(self, views: Sequence[ViewRows]) -> list[Entity]:
         """The entities of rows that are all there."""
-        encoded = _join_views([map(_time_of, column) for column in rows])
-        return self._with_times(_join_views([map(_first_values_of, rows[0]), *[map(_values_of, column) for column in rows[1:]]]), encoded)
+        encoded = _join(b"", [map(_time_of, cast(Sequence[bytes], rows)) for rows, _ in views])
+        return self._with_times(_join(b",", [cast(Sequence[bytes], column) for _, pieces in views for column in pieces]), encoded)
 
-    def _partial(self, row: Sequence[bytes | None], statuses: Statuses) -> Entity:
+    def _partial(self, place: int, views: Sequence[ViewRows], statuses: Statuses) -> Entity:
         """An entity whose views have no row or an expired one, except those that are PRESENT: their values are NULL."""
-        parts = zip(row, statuses, self.views, strict=True)
-        values = b"".join(
-            [_values_of(stored) if stored is not None and status is PRESENT else view.nulls for stored, status, view in parts]
-        )
-        encoded = b"".join([_NO_TIME if stored is None else _time_of(stored) for stored in row])
-        return self._with_times([values[1:]], [encoded])[0]
+        values: list[bytes] = []
+        for (_, pieces), status, view in zip(views, statuses, self.views, strict=True):
+            values += [piece for column in pieces if (piece := column[place]) is not None] if status is PRESENT else [view.nulls]
+        encoded = [_NO_TIME if (row := rows[place]) is None else _time_of(row) for rows, _ in views]
+        return self._with_times([b",".join(values)], [b"".join(encoded)])[0]
 
     def _with_times(self, fragments: list[bytes], encoded: list[bytes]) -> list[Entity]:
         """The entities with these stored values as JSON."""
@@ -138,15 +132,15 @@ def _statuses(row: Sequence[bytes | None], oldest: Sequence[bytes]) -> Statuses 
     return None if statuses.count(PRESENT) == len(statuses) else statuses
 
 
-def _join_views(columns: Sequence[Iterable[bytes]]) -> list[bytes]:
-    """The bytes of each entity, from those of each view."""
-    return list(columns[0]) if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
+def _join(between: bytes, columns: Sequence[Iterable[bytes]]) -> list[bytes]:
+    """The bytes of each entity, from those of each column."""
+    return list(columns[0]) if len(columns) == 1 else list(map(between.join, zip(*columns, strict=True)))
 
 
 def _view(use: ViewUse, table: TableState | None) -> FormView:
     if table is not None and table.keys and len(table.keys) != len(use.keys):
         raise NotReady(f"the online rows of {use.table} have other keys than its view; run featurestore publish --full", table=use.table)
-    return FormView(use.label, _NULL * len(_stored_columns(use, table)), use.ttl)
+    return FormView(use.label, b",".join([b"null"] * len(_stored_columns(use, table))), use.ttl)
 
 
 def _places(plan: ServicePlan, tables: Sequence[TableState | None]) -> list[int]:

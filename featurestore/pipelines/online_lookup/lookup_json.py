@@ -21,6 +21,7 @@ from featurestore.pipelines.online_lookup.lookup_derived import Columns, Derived
 from featurestore.pipelines.online_lookup.lookup_form import Entity, LookupForm, Statuses
 from featurestore.pipelines.online_lookup.lookup_times import any_older, encode_time, time_texts, times_of_view
 from featurestore.pipelines.online_lookup.online_features import NOT_FOUND, PRESENT
+from featurestore.pipelines.online_lookup.view_rows import ViewRows, whole_rows
 
 Counts = list[tuple[tuple[str, str], int]]
 """How many entities have which status, by (label of the view, status)."""
@@ -135,12 +136,14 @@ class LookupWriter:
         """All entities, from those that were found and those that were read; None if policies or their derived features need the engine."""
         if not reads.tables[0].rows:
             return _Completed(cast(Sequence[Entity], kept.entities), ())
-        rows: list[Sequence[bytes | None]] | None = [read.rows for read in reads.tables]
-        if self._policies is not None:
-            rows = self._policies.show([read.table for read in reads.tables], [keys for _, keys in kept.missing], rows or [])
-        if rows is None:
+        views: list[ViewRows] | None
+        if self._policies is None:
+            views = [whole_rows(read.rows) for read in reads.tables]
+        else:
+            views = self._policies.show(reads.tables, [keys for _, keys in kept.missing])
+        if views is None:
             return None
-        looked_up, statuses = form.entities(rows, oldest)
+        looked_up, statuses = form.entities(views, oldest)
         new = form.derive(looked_up)
         if new is None:
             return None

@@ -22,7 +22,7 @@ def show_read(runtime: Runtime, use: ViewUse, policy: BoundPolicy, keys: Sequenc
     """
     present = [(place, row) for place, row in enumerate(read.rows) if row is not None]
     compiled = compile_policy(use, policy, read.columns)
-    if not present or not (compiled.masked or policy.filters):
+    if not present or not (compiled.masked or compiled.nulls or policy.filters):
         return read
     if any(len(row.values) != len(read.columns) for _, row in present):
         raise NotReady(f"the online rows of {use.table} are damaged; run featurestore publish --full", table=use.table)
@@ -31,7 +31,8 @@ def show_read(runtime: Runtime, use: ViewUse, policy: BoundPolicy, keys: Sequenc
     values[TIME] = [times.moment(row.feature_timestamp) for _, row in present]
     inputs = {name: (sql_type, uuids_as_text(values[name], sql_type)) for name, sql_type in compiled.inputs}
     visible, *masked = _evaluate(runtime, use, compiled, inputs, len(present))
-    places = [read.columns.index(name) for name in compiled.masked]
+    masked += [[None] * len(present) for _ in compiled.nulls]
+    places = [read.columns.index(name) for name in (*compiled.masked, *compiled.nulls)]
     rows: list[Row | None] = [None] * len(read.rows)
     for (place, row), shown, *new in zip(present, visible, *masked, strict=True):
         if shown:

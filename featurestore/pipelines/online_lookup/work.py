@@ -16,11 +16,14 @@ def is_brief(work: int, inputs: ColumnValues, rows: int) -> bool:
     return work * (rows + CHARACTER * _length(inputs)) <= BRIEF
 
 
+def has_length(sql_type: str) -> bool:
+    """Whether values of a type are longer or shorter."""
+    return sql_type in ("VARCHAR", "BLOB", "BIT") or sql_type.endswith("]")
+
+
 def _length(inputs: ColumnValues) -> int:
     """The number of characters, bytes and list items in columns."""
-    return sum(
-        sum(map(_size, values)) for sql_type, values in inputs.values() if sql_type in ("VARCHAR", "BLOB", "BIT") or sql_type.endswith("]")
-    )
+    return sum(sum(map(_size, values)) for sql_type, values in inputs.values() if has_length(sql_type))
 
 
 def _size(value: Any) -> int:
