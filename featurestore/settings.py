@@ -20,6 +20,7 @@ from featurestore.values.table_names import CATALOG
 URL_VARIABLE = "FEATURESTORE_URL"
 """The variable with a server's URL, for commands and `connect`; not a setting of a store."""
 CATALOG_NAME = CATALOG
+"""What pyiceberg calls the catalog: it is part of the keys of a catalog in a database, and no part of what users write."""
 GIB = 1 << 30
 MIN_TOKEN_LENGTH = 8
 """A server warns of tokens with fewer characters, which are easy to guess."""
@@ -34,6 +35,11 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path(".featurestore"), description="folder of all default state")
     catalog: Properties = Field(default_factory=dict, description="pyiceberg catalog properties; default: SQLite in the home folder")
+    catalog_name: str = Field(
+        default=CATALOG,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$",
+        description="name of the catalog in names of three parts, such as `featurestore.shop.orders`; `shop.orders` is the same table",
+    )
     warehouse: Address | None = Field(
         default=None, description="where tables' files lie, a folder or s3:// address; default: warehouse/ in the home folder"
     )

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.written.create import TableRequest as TableRequest
     from featurestore.pipelines.written.create import create_table as create_table
     from featurestore.pipelines.written.write import write_table as write_table
+    from featurestore.records.named_tables import local_table as local_table
     from featurestore.records.pinned import pin as pin
     from featurestore.sharing.managing import add_to_share as add_to_share
     from featurestore.sharing.managing import create_share as create_share
@@ -127,6 +128,7 @@ _HOMES = {
     "list_versions": "pipelines.maintenance.tagging",
     "load_definitions": "dsl.loader",
     "load_spooled": "pipelines.training_sets.spooled",
+    "local_table": "records.named_tables",
     "lookup": "pipelines.online_lookup.lookup",
     "maintain": "pipelines.maintenance.maintain",
     "materialize_views": "pipelines.materialization.outcome",

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from featurestore.access.grants import Grant, GrantRecord, grants_of, grants_table
 from featurestore.access.principal import Principal
-from featurestore.access.privileges import GIVEN_BY, Grantee, GranteeKind, Privilege, Securable, parents
+from featurestore.access.privileges import GIVEN_BY, Grantee, GranteeKind, Kind, Privilege, Securable, parents
 from featurestore.access.registry_follower import RegistryFollower
 from featurestore.lakehouse import granted
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
-from featurestore.settings import CATALOG_NAME
 
 ANSWERS = 10_000
 """Most answers that are kept, so that a warm one is one look into a dict."""
@@ -25,6 +24,7 @@ class GrantBook(RegistryFollower[Mapping[Grant, GrantRecord]]):
 
     def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(runtime, grants_table(runtime.settings), clock)
+        self.catalog = Securable(Kind.CATALOG, runtime.settings.catalog_name)
         self._answers: dict[Question, bool] = {}
 
     def records(self) -> list[GrantRecord]:
@@ -40,7 +40,7 @@ class GrantBook(RegistryFollower[Mapping[Grant, GrantRecord]]):
             answer = any(
                 Grant(given, place, grantee) in records
                 for given in GIVEN_BY[privilege]
-                for place in parents(on, CATALOG_NAME)
+                for place in parents(on, self.catalog.name)
                 for grantee in _grantees(principal)
             )
             if len(answers) >= ANSWERS:
@@ -54,7 +54,7 @@ class GrantBook(RegistryFollower[Mapping[Grant, GrantRecord]]):
         return any(grantee in granted for grantee in _grantees(principal))
 
     def _read(self, table: Table | None) -> Mapping[Grant, GrantRecord]:
-        return {} if table is None else grants_of(granted.system(table, self._runtime.settings))
+        return {} if table is None else grants_of(granted.system(table, self._runtime.settings), self.catalog.name)
 
     def _forget(self) -> None:
         # A new dict: a thread that computes an answer from the grants before puts it into the old one.

@@ -23,7 +23,7 @@ from featurestore.errors import CommitConflict, NotFound
 from featurestore.lakehouse import commits, granted, scans, tables, writes
 from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
-from featurestore.settings import CATALOG_NAME, Settings
+from featurestore.settings import Settings
 from featurestore.values import times
 
 SCHEMA = pa.schema(
@@ -51,9 +51,12 @@ class Grant:
     to: Grantee
 
     @classmethod
-    def parse(cls, privilege: Any, on: Any, to: Any) -> "Grant":
-        """The grant of texts such as "READ", "VIEW customer_orders" and "GROUP analysts". Raises: RequestError naming the argument."""
-        return cls(parse_privilege(privilege), parse_securable(on, CATALOG_NAME), parse_grantee(to))
+    def parse(cls, privilege: Any, on: Any, to: Any, catalog: str) -> "Grant":
+        """The grant of texts such as "READ", "VIEW customer_orders" and "GROUP analysts"; `catalog` is what the catalog is called.
+
+        Raises: RequestError naming the argument.
+        """
+        return cls(parse_privilege(privilege), parse_securable(on, catalog), parse_grantee(to))
 
 
 @dataclass(frozen=True)
@@ -121,12 +124,12 @@ def remove_grant(runtime: Runtime, grant: Grant, by: str | None) -> GrantRecord:
 def read_grants(runtime: Runtime) -> dict[Grant, GrantRecord]:
     """The grants in force, the oldest first. Raises: NotReady."""
     table = tables.find(runtime.catalog, grants_table(runtime.settings))
-    return {} if table is None else grants_of(granted.system(table, runtime.settings))
+    return {} if table is None else grants_of(granted.system(table, runtime.settings), runtime.settings.catalog_name)
 
 
-def grants_of(log: Granted) -> dict[Grant, GrantRecord]:
-    """As `read_grants`, of the table as it was loaded."""
-    return _in_force(_rows(log))
+def grants_of(log: Granted, catalog: str) -> dict[Grant, GrantRecord]:
+    """As `read_grants`, of the table as it was loaded; `catalog` is what the catalog is called now, whatever it was when it was granted."""
+    return _in_force(_rows(log), catalog)
 
 
 def _row(event: str, grant: Grant, by: str | None, at: datetime) -> dict[str, Any]:
@@ -148,10 +151,11 @@ def _rows(log: Granted) -> Sequence[Mapping[str, Any]]:
     return sorted((row for row in rows if void is None or row["at"] > void), key=lambda row: row["at"])
 
 
-def _in_force(rows: Iterable[Mapping[str, Any]]) -> dict[Grant, GrantRecord]:
+def _in_force(rows: Iterable[Mapping[str, Any]], catalog: str) -> dict[Grant, GrantRecord]:
     records: dict[Grant, GrantRecord] = {}
     for row in rows:
-        on = Securable(Kind(row["on_kind"]), row["on_name"])
+        kind = Kind(row["on_kind"])
+        on = Securable(kind, catalog if kind is Kind.CATALOG else row["on_name"])
         grant = Grant(Privilege(row["privilege"]), on, Grantee(GranteeKind(row["to_kind"]), row["to_name"]))
         records.pop(grant, None)
         if row["event"] == GRANTED:
@@ -166,7 +170,7 @@ def _change(runtime: Runtime, by: str | None, decide: Callable[[Mapping[Grant, G
 
     def attempt() -> datetime:
         rows = _rows(granted.system(table, runtime.settings))
-        events = decide(_in_force(rows))
+        events = decide(_in_force(rows, runtime.settings.catalog_name))
         # After the last event, also if a clock was ahead: their order is that of their times.
         at = max(now, rows[-1]["at"] + timedelta(microseconds=1)) if rows else valid_time(table, now)
         if events:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.values import times
-from featurestore.values.table_names import local_name
+from featurestore.values.table_names import folded
 
 SCHEMA = pa.schema(
     [
@@ -73,9 +73,8 @@ Policies = Mapping[Securable, StoredPolicy]
 
 
 def object_of(policy: TablePolicy) -> Securable:
-    """The table or view of a policy."""
-    name = local_name(policy.table)
-    return Securable(Kind.TABLE if "." in name else Kind.VIEW, name)
+    """The table or view of a policy, whose name is one within the catalog."""
+    return Securable(Kind.TABLE if "." in policy.table else Kind.VIEW, policy.table)
 
 
 def policies_table(settings: Settings) -> str:
@@ -96,7 +95,7 @@ def policies_of(table: Granted) -> Policies:
 
 def has_policy(runtime: Runtime, view: str) -> bool:
     """Whether anything of a view is hidden from anybody. Raises: NotReady."""
-    stored = read_policies(runtime).get(Securable(Kind.VIEW, view))
+    stored = find_policy(read_policies(runtime), Securable(Kind.VIEW, view))
     return stored is not None and (bool(stored.policy.masks) or stored.policy.rows is not None)
 
 
@@ -141,9 +140,20 @@ def apply_policies(runtime: Runtime, policies: Sequence[TablePolicy], by: str | 
     commits.retry(table.name, attempt, undone="no policy was changed", recover=recover)
 
 
+def find_policy(policies: Policies, on: Securable) -> StoredPolicy | None:
+    """The policy of an object; None if it has none. If there is none of exactly this name, that of the name in another case: some catalogs
+    find a table by either.
+    """
+    stored = policies.get(on)
+    if stored is None:
+        same = (other for other in policies if other.kind is on.kind and folded(other.name) == folded(on.name))
+        stored = policies.get(next(same, on))
+    return stored
+
+
 def in_force(policies: Policies, on: Securable, groups: frozenset[str]) -> RowPolicy:
     """What is in force on an object for members of these groups, who are not administrators. Raises: NotReady."""
-    stored = policies.get(on)
+    stored = find_policy(policies, on)
     return OPEN if stored is None else stored.in_force(groups)
 
 
@@ -155,4 +165,6 @@ def _rows(table: Granted) -> Sequence[Mapping[str, Any]]:
 def _stored(rows: Iterable[Mapping[str, Any]]) -> Iterator[StoredPolicy]:
     for row in rows:
         on = Securable(Kind(row["on_kind"]), row["on_name"])
-        yield StoredPolicy(on, documents.policy(json.loads(row["policy"])), row["by"], row["at"])
+        # Early releases kept the name as it was written, with that of the catalog in front.
+        policy = replace(documents.policy(json.loads(row["policy"])), table=on.name)
+        yield StoredPolicy(on, policy, row["by"], row["at"])

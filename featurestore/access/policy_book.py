@@ -1,17 +1,20 @@
 """The policies in the memory of a process, which follows their registry."""
 
+import re
 import time
 from collections.abc import Callable
 
-from featurestore.access.policies import Policies, StoredPolicy, in_force, policies_of, policies_table
+from featurestore.access.policies import Policies, StoredPolicy, find_policy, in_force, policies_of, policies_table
 from featurestore.access.privileges import Kind, Securable
 from featurestore.access.registry_follower import RegistryFollower
 from featurestore.compiler.row_policy import RowPolicy
 from featurestore.lakehouse import granted
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
-from featurestore.values.table_names import local_name
+from featurestore.values.table_names import is_in
 
+_VERSION = re.compile(r"_v\d+$", re.IGNORECASE)
+"""The end of the name of a feature table, after that of its view."""
 ANSWERS = 10_000
 """Most answers that are kept, so that a warm one is one look into a dict."""
 
@@ -36,7 +39,7 @@ class PolicyBook(RegistryFollower[Policies]):
 
     def find(self, on: Securable) -> StoredPolicy | None:
         """The policy of an object; None if it has none. Raises: NotReady if policies were not read lately."""
-        return self._fresh().get(on)
+        return find_policy(self._fresh(), on)
 
     def has_any(self, groups: frozenset[str]) -> bool:
         """Whether anything at all is in force for members of these groups. Raises: NotReady."""
@@ -44,10 +47,9 @@ class PolicyBook(RegistryFollower[Policies]):
 
     def policy_of_table(self, groups: frozenset[str], table: str) -> RowPolicy:
         """As `policy`, of a table of the catalog: a feature table has the policy of its view."""
-        namespace, _, name = local_name(table).rpartition(".")
-        if namespace == self._runtime.settings.features_namespace:
-            return self.policy(groups, Kind.VIEW, name.rpartition("_v")[0])
-        return self.policy(groups, Kind.TABLE, local_name(table))
+        if is_in(table, self._runtime.settings.features_namespace):
+            return self.policy(groups, Kind.VIEW, _VERSION.sub("", table.rpartition(".")[2]))
+        return self.policy(groups, Kind.TABLE, table)
 
     def policy(self, groups: frozenset[str], kind: Kind, name: str) -> RowPolicy:
         """What is in force on a table or view for members of these groups, who are not administrators.

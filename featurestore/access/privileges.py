@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from featurestore.access.principal import check_principal_name
 from featurestore.errors import RequestError, brief, near
 from featurestore.values.arguments import check_name
-from featurestore.values.table_names import local_name
+from featurestore.values.table_names import local_name, unquoted
 
 LONGEST_NAME = 400
 """Most characters of the name of an object."""
@@ -103,19 +103,21 @@ def parse_privilege(value: Any) -> Privilege:
 def parse_securable(value: Any, catalog: str) -> Securable:
     """The object of a text such as `VIEW customer_orders` or `TABLE shop.orders`; `catalog` is the name of the catalog.
 
-    Tables and namespaces may begin with the catalog's name: `featurestore.shop.orders` is `shop.orders`. `CATALOG` alone is the catalog.
+    Tables and namespaces may begin with its name: `featurestore.shop.orders` is `shop.orders`. `CATALOG` alone is the catalog.
     Raises: RequestError.
     """
     kind_text, name = _split(value, "on", "VIEW customer_orders")
     kind = _parse(Kind, kind_text, "on")
     if kind is Kind.CATALOG:
-        if name not in ("", catalog):
+        if name and name.casefold() != catalog.casefold():
             raise RequestError(f"on={brief(value)}: the catalog of this store is called {catalog}", field="on")
         return Securable(kind, catalog)
     if kind is Kind.TABLE:
-        name = local_name(name)
+        name = local_name(name, catalog)
     elif kind is Kind.NAMESPACE:
-        name = name.removeprefix(f"{catalog}.")
+        name = unquoted(name)
+        first, _, rest = name.partition(".")
+        name = rest if rest and first.casefold() == catalog.casefold() else name
     parts = name.split(".")
     if len(name) > LONGEST_NAME or not all(part and part == part.strip() for part in parts):
         raise RequestError(f"on={brief(value)} has no name of a {kind.lower()}; write, for example, VIEW customer_orders", field="on")

@@ -13,9 +13,9 @@ from featurestore.lakehouse import granted
 from featurestore.lakehouse.granted import Granted, Permit
 from featurestore.lakehouse.table import Table
 from featurestore.records.reader import ReadableKind
-from featurestore.settings import CATALOG_NAME
+from featurestore.values.table_names import CATALOG as CATALOG_NAME
 
-CATALOG = Securable(Kind.CATALOG, CATALOG_NAME)
+_CATALOG = Securable(Kind.CATALOG, CATALOG_NAME)
 _NAMED_KINDS = {"view": Kind.VIEW, "service": Kind.SERVICE, "model": Kind.MODEL, "table": Kind.TABLE, "table or view": Kind.VIEW}
 """Of errors about names that are not found, the kinds whose names may be hidden."""
 _OPEN_KINDS = ("column", "feature", "version", "alias", "part", "row")
@@ -39,6 +39,11 @@ class Rights:
     def has_any(self) -> bool:
         """Whether the principal has any privilege at all. Raises: NotReady."""
         return self.is_unlimited or (self.book is not None and self.book.knows(self.principal))
+
+    @property
+    def catalog(self) -> Securable:
+        """The catalog, as users call it."""
+        return _CATALOG if self.book is None else self.book.catalog
 
     def allows(self, privilege: Privilege, on: Securable) -> bool:
         """Whether the principal has a privilege on an object, or on one that contains it. Raises: NotReady."""
@@ -67,7 +72,7 @@ class Rights:
 
     def require_catalog(self, privilege: Privilege) -> None:
         """Check that the principal has a privilege on the catalog. Raises: as `require`."""
-        self.require(privilege, CATALOG.kind, CATALOG.name)
+        self.require(privilege, Kind.CATALOG, self.catalog.name)
 
     def check_author(self, named: str | None, argument: str) -> str:
         """Who is recorded for a change: the principal, or whom an administrator names instead. Raises: Forbidden if anybody else does."""
@@ -133,7 +138,7 @@ class Rights:
     def without_hidden_names(self, error: NotFound) -> NotFound:
         """The error without near misses that the principal may not see."""
         kind, name, known = (error.details.get(field) for field in ("kind", "name", "known"))
-        if self.is_unlimited or self.allows(Privilege.USE, CATALOG) or kind in _OPEN_KINDS:
+        if self.is_unlimited or self.allows(Privilege.USE, self.catalog) or kind in _OPEN_KINDS:
             return error
         where = error.where if kind == "snapshot" else ""
         return NotFound(str(kind), str(name), self._visible(str(kind), known or ()) or None, where)

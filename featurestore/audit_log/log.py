@@ -41,6 +41,7 @@ class AuditLog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._folder = settings, audit_path(settings)
+        self.catalog = settings.catalog_name
         self.enabled = settings.audit_log != "off"
         self.waits_for_disk = settings.audit_log == "fsync"
         self._limit = settings.audit_log_bytes()

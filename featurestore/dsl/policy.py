@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from featurestore.dsl.tuples import as_tuple
-from featurestore.values.table_names import local_name
 
 
 @dataclass(frozen=True)
@@ -57,5 +56,5 @@ class TablePolicy:
     @property
     def name(self) -> str:
         """What it is called in plans and problems: the object with its kind."""
-        table = local_name(self.table) if isinstance(self.table, str) else str(self.table)
+        table = str(self.table)
         return f"{'TABLE' if '.' in table else 'VIEW'} {table}"

@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from featurestore.dsl.csv_format import Csv
-from featurestore.values.table_names import local_name
 
 
 @dataclass(frozen=True)
 class Source:
     """Rows with an event time.
 
-    Exactly one of `table` (an Iceberg table, `namespace.name`), `path` (a Parquet or CSV file or glob) and `sql`
-    (one SELECT over Iceberg tables). `timestamp` is the event-time column, read as UTC if it has no zone; `created`, if any,
+    Exactly one of `table` (an Iceberg table, `namespace.name` or `catalog.namespace.name`), `path` (a Parquet or CSV file or glob)
+    and `sql` (one SELECT over Iceberg tables). `timestamp` is the event-time column, read as UTC if it has no zone; `created`, if any,
     is the column with the time at which the row became known. `columns` adds row expressions over the raw columns, and `where`
     keeps the rows for which it is true; `where`, `timestamp` and `created` may use the added columns. `format` is the format of
     CSV files, if it is not the default.
@@ -35,8 +34,6 @@ class Source:
     def __post_init__(self) -> None:
         if isinstance(self.path, os.PathLike):
             object.__setattr__(self, "path", os.fspath(self.path))
-        if isinstance(self.table, str):
-            object.__setattr__(self, "table", local_name(self.table))
 
     @property
     def written(self) -> bool:

@@ -31,7 +31,8 @@ POSTGRES_TIMEOUTS = {
 
 
 def open_catalog(settings: Settings) -> Catalog:
-    """Open the catalog of these settings; a local one is created with its folders. All catalogs have the same name: it is part of each key.
+    """Open the catalog of these settings; a local one is created with its folders. pyiceberg knows it by the property `name`, or else by
+    the same name in all stores, which is part of each key in a database; the setting `catalog_name` is for users only.
 
     Raises: NotReady saying what to check; MissingExtra naming the database's driver that is not installed.
     """
@@ -71,12 +72,14 @@ def open_catalog(settings: Settings) -> Catalog:
 
 
 def _load(properties: dict[str, str]) -> Catalog:
+    # Tables of a database that other programs made may be under another name.
+    name, rest = properties.get("name", CATALOG_NAME), {key: value for key, value in properties.items() if key != "name"}
     try:
-        return with_translated_errors(load_catalog(CATALOG_NAME, **properties))
+        return with_translated_errors(load_catalog(name, **rest))
     except SQLAlchemyError as error:
         # Two processes that open a new catalog at the same time race to create its tables; the second attempt finds them.
         logger.debug("opening the catalog again after: %s", error)
-        return with_translated_errors(load_catalog(CATALOG_NAME, **properties))
+        return with_translated_errors(load_catalog(name, **rest))
 
 
 def _with_timeouts(properties: dict[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from featurestore.errors import FeatureStoreError, Forbidden
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
+from featurestore.values.table_names import is_in
 
 MANIFEST = "featurestore.manifest"
 """The entry of a snapshot's summary with the manifest of a training set."""
@@ -69,7 +70,7 @@ def require_same_set_policies(runtime: Runtime, manifest: Mapping[str, Any]) -> 
 
 def require_same_policies(runtime: Runtime, table: Table, snapshot_id: int | None) -> None:
     """As `require_same_set_policies`, of the rows of any table at a snapshot: only training sets are made under policies."""
-    if runtime.reader.sees_everything or not _is_in(table.name, runtime.settings.training_sets_namespace):
+    if runtime.reader.sees_everything or not is_in(table.name, runtime.settings.training_sets_namespace):
         return
     manifest = _manifest(table, snapshot_id)
     if manifest is None:
@@ -87,8 +88,8 @@ def require_shown_tables(runtime: Runtime, table: str) -> None:
     reader, settings = runtime.reader, runtime.settings
     if reader.sees_everything:
         return
-    own = table.rpartition(".")[0] in settings.record_namespaces
-    if own or (_is_in(table, settings.inference_namespace) and reader.is_under_policies):
+    own = is_in(table, *settings.record_namespaces)
+    if own or (is_in(table, settings.inference_namespace) and reader.is_under_policies):
         what = "the store's own records" if own else "logged features, on some of which a policy is in force"
         raise Forbidden(
             f"{table} has {what}: only administrators read it as a table",
@@ -97,7 +98,7 @@ def require_shown_tables(runtime: Runtime, table: str) -> None:
 
 
 def _policies_of_table(runtime: Runtime, table: str, snapshot_id: int | None, depth: int) -> dict[str, RowPolicy]:
-    if not _is_in(table, runtime.settings.training_sets_namespace):
+    if not is_in(table, runtime.settings.training_sets_namespace):
         return {f"TABLE {table}": runtime.reader.policy_of_table(table)}
     try:
         manifest = _manifest(tables.load(runtime.catalog, table), snapshot_id) if depth else None
@@ -124,7 +125,3 @@ def _manifest(table: Table, snapshot_id: int | None) -> dict[str, Any] | None:
         return None
     document: dict[str, Any] | None = json.loads(tables.summary(table, snapshot_id).get(MANIFEST) or "null")
     return document
-
-
-def _is_in(table: str, namespace: str) -> bool:
-    return table.rpartition(".")[0] == namespace

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from featurestore.access.privileges import Privilege
-from featurestore.access.rights import CATALOG, Rights
+from featurestore.access.rights import Rights
 from featurestore.errors import Conflict, NotFound
 from featurestore.lakehouse import delta_schema
 from featurestore.records.runtime import Runtime
@@ -103,7 +103,7 @@ def remove_from_share(runtime: Runtime, share: str, on: str, rights: Rights) -> 
 def list_shares(runtime: Runtime, rights: Rights) -> list[ShareInfo]:
     """The shares by name: all of them with SHARE on the catalog, else those with tables that the principal may see, with only these."""
     sharing = read_sharing(runtime)
-    if rights.allows(Privilege.SHARE, CATALOG):
+    if rights.allows(Privilege.SHARE, rights.catalog):
         return [describe_share(sharing, name) for name in sorted(sharing.shares)]
     seen = [_visible(describe_share(sharing, name), sharing.shares[name], rights, runtime) for name in sorted(sharing.shares)]
     return [share for share in seen if share.tables]

@@ -14,6 +14,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.sharing.shared_object import SharedKind
 from featurestore.sharing.shared_snapshot import SharedSnapshot
 from featurestore.sources.policy_rows import policy_columns, visible_rows
+from featurestore.values.table_names import is_in
 
 TIME = "feature_timestamp"
 """The column of a feature table before which its keys are."""
@@ -47,9 +48,8 @@ def find_policy(runtime: Runtime, snapshot: SharedSnapshot, rights: Rights) -> R
 
     Raises: Forbidden where they cannot be kept by looking at one row at a time; NotReady if they were not read lately.
     """
-    namespace = snapshot.table.name.rpartition(".")[0]
     shown = f"{snapshot.entry.schema}.{snapshot.entry.name}"
-    if namespace in runtime.settings.joined_namespaces and rights.is_under_policy:
+    if is_in(snapshot.table.name, *runtime.settings.joined_namespaces) and rights.is_under_policy:
         raise Forbidden(
             f"{shown} has features of views and columns of tables, and masks or row filters are in force for {rights.principal.name};"
             " ask whoever shares with you for a group that is exempt from them",

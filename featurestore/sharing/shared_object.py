@@ -15,7 +15,7 @@ from featurestore.records.runtime import Runtime
 from featurestore.records.stored_sets import TAG
 from featurestore.settings import Settings
 from featurestore.values.arguments import check_name
-from featurestore.values.table_names import local_name
+from featurestore.values.table_names import is_in, local_name
 
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}")
 _EXAMPLE = "VIEW customer_orders"
@@ -53,7 +53,7 @@ class SharedObject:
         if not name:
             raise RequestError(f"on={brief(text)}: write a kind and a name, such as {_EXAMPLE}", field="on")
         if kind is SharedKind.TABLE:
-            name = local_name(name)
+            name = local_name(name, settings.catalog_name)
             _refuse_table(name, settings)
         return cls(kind, name)
 
@@ -132,7 +132,7 @@ def _refuse_table(name: str, settings: Settings) -> None:
     namespace = name.rpartition(".")[0]
     if not namespace:
         raise RequestError(f"on={brief(name)}: write a table with its namespace, as in TABLE shop.orders", field="on")
-    if namespace in settings.record_namespaces:
+    if is_in(name, *settings.record_namespaces):
         raise RequestError(f"on={brief(name)}: the tables of {namespace} are the store's own, and cannot be shared", field="on")
-    if namespace == settings.features_namespace:
+    if is_in(name, settings.features_namespace):
         raise RequestError(f"on={brief(name)}: share a feature table as its view, as in {_EXAMPLE}", field="on")

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from featurestore.compiler.catalog_prefix import without_catalog
 from featurestore.compiler.expressions import SqlProblem, parse_query, query_tables
 from featurestore.compiler.row_policy import RowPolicy
 from featurestore.compiler.service_plan import ServicePlan
@@ -17,6 +18,7 @@ from featurestore.files.spine_files import open_spine_files
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.granted import Granted
 from featurestore.records import named_versions, stored_sets
+from featurestore.records.named_tables import check_namespace
 from featurestore.records.runtime import Runtime
 from featurestore.sources.policy_rows import open_visible_rows
 from featurestore.sources.query_rows import TableAt, open_query
@@ -119,6 +121,7 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
 @contextmanager
 def _open_sql(runtime: Runtime, text: str) -> Iterator[OpenRows]:
     try:
+        text = without_catalog(text, runtime.settings.catalog_name)
         tree = parse_query(text)
         names = query_tables(tree)
     except SqlProblem as error:
@@ -148,9 +151,10 @@ def _policy(runtime: Runtime, granted: Granted, snapshot_id: int | None) -> RowP
 
 def _load(runtime: Runtime, name: str) -> Granted:
     """Load a table that a request names. Raises: Forbidden before anything tells whether it exists; NotFound."""
-    local = local_name(name)
+    local = local_name(name, runtime.settings.catalog_name)
     permit = runtime.reader.permit("TABLE", local)
     stored_sets.require_shown_tables(runtime, local)
+    check_namespace(runtime, local.rpartition(".")[0], "spine")
     return runtime.reader.grant(tables.load(runtime.catalog, local), permit)
 
 

@@ -39,7 +39,6 @@ from featurestore.values.arguments import (
     check_text,
     check_version,
 )
-from featurestore.values.table_names import local_name
 
 if TYPE_CHECKING:
     from featurestore.access.rights import Rights
@@ -185,7 +184,8 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         same snapshots returns the first. An interrupted call is finished by the next one. Raises: RequestError; NotFound; Conflict if the
         name stands for other snapshots.
         """
-        names = None if tables is None else [local_name(table) for table in check_column_names(tables, "tables")]
+        listed = None if tables is None else check_column_names(tables, "tables")
+        names = None if listed is None else [verbs.local_table(self._runtime, table, "tables") for table in listed]
         return verbs.tag_tables(self._runtime, name, names, self._runtime.author or None if by is None else check_name(by, "by"))
 
     def tags(self) -> list[NamedVersion]:

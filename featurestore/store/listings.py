@@ -65,9 +65,8 @@ class Listings(Connections):
         directly on the columns that its values are computed from, and indirectly on keys, times and conditions. Raises: NotFound with the
         nearest names.
         """
-        return verbs.find_impact(
-            self._runtime, local_name(check_text(table, "table")), None if column is None else check_text(column, "column")
-        )
+        name = local_name(check_text(table, "table"), self._runtime.settings.catalog_name)
+        return verbs.find_impact(self._runtime, name, None if column is None else check_text(column, "column"))
 
     def lineage(self, name: str, direction: Direction = "both") -> ColumnLineage:
         """What a column, a feature, a training set or a model is computed from ("up"), and what is computed from it ("down"), as a graph.

@@ -90,6 +90,6 @@ def _record(log: AuditLog, principal: str, verb: str, given: Mapping[str, Any], 
     hashes: list[str] = []
     if isinstance(entities, list) and len(entities) <= ENTITIES and all(isinstance(keys, dict) for keys in entities):
         hashes = [log.digest_of_entity(keys) for keys in entities]
-    log.record(principal, verb, scope=dict(find_names(given)) or None, error=error, entities=hashes)
+    log.record(principal, verb, scope=dict(find_names(given, log.catalog)) or None, error=error, entities=hashes)
     if log.waits_for_disk:
         log.sync()

@@ -11,7 +11,6 @@ from featurestore.records import describe
 from featurestore.records.runtime import Runtime
 from featurestore.store.recorded import recorded
 from featurestore.values.arguments import Known, check_text
-from featurestore.values.table_names import local_name
 
 if TYPE_CHECKING:
     from featurestore.audit_log.log import AuditLog
@@ -79,7 +78,7 @@ class TableVerbs:
         `table` is a view or a written table (its current version), a feature table such as `customer_orders_v1`, or any table of the
         catalog with its namespace. Raises: NotFound with the nearest names.
         """
-        return verbs.table_history(self._runtime, local_name(check_text(table, "table")))
+        return verbs.table_history(self._runtime, verbs.local_table(self._runtime, check_text(table, "table"), "table"))
 
     @recorded
     def create_training_set(

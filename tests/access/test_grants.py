@@ -66,7 +66,7 @@ def test_words() -> None:
         with pytest.raises(RequestError, match="to"):
             parse_grantee(wrong)
     with pytest.raises(RequestError, match="did you mean 'READ'"):
-        Grant.parse("REED", "VIEW x", "USER y")
+        Grant.parse("REED", "VIEW x", "USER y", "featurestore")
 
 
 def test_what_holds_for_what() -> None:
@@ -209,7 +209,7 @@ def test_the_needs_of_a_job_are_checked_again(store: FeatureStore) -> None:
     assert claim == Claim(HIM, needs)
     with pytest.raises(Forbidden, match="READ on SERVICE churn"):
         check_standing(runtime, claim)
-    add_grant(runtime, Grant.parse("READ", "SERVICE churn", "GROUP analysts"), None)
+    add_grant(runtime, Grant.parse("READ", "SERVICE churn", "GROUP analysts", "featurestore"), None)
     check_standing(runtime, claim)
     with pytest.raises(Forbidden, match="administrator"):
         check_standing(runtime, Claim(HIM))

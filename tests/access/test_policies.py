@@ -53,7 +53,7 @@ def problems_of(store: FeatureStore, *definitions: Any) -> str:
 
 
 def test_words_and_documents() -> None:
-    table = TablePolicy("featurestore.shop.customers", masks={"email": Mask("'***'", unless="pii")})
+    table = TablePolicy("shop.customers", masks={"email": Mask("'***'", unless="pii")})
     assert (table.name, TablePolicy("profile").name) == ("TABLE shop.customers", "VIEW profile")
     assert table.masks["email"].unless == ("pii",)
     view = profile(masks={"age": AGE}, rows=GERMANS, declassify="email", declassify_rows=True)
@@ -149,7 +149,7 @@ def test_what_is_in_force_follows_the_registry_and_the_groups(store: FeatureStor
     assert of("pii").digest is None
     # A feature table has the policy of its view, whatever its version.
     rights = Rights(Principal("x"), None, book)
-    assert rights.policy_of_table("features.profile_v7") == rights.policy_of_table("featurestore.features.profile_v1") == of()
+    assert rights.policy_of_table("features.profile_v7") == rights.policy_of_table("Features.PROFILE_V1") == of()
     assert rights.policy_of_table("shop.customers").masks == (("email", "'***'"),)
     assert rights.policy_of_table("shop.orders") == OPEN
     with pytest.raises(NotReady):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
@@ -92,6 +92,7 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(copies.folder.iterdir()) == []
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.text(), st.from_regex(r"(\.\./){1,3}[a-z]{1,5}(\.parquet)?"), st.sampled_from(["/etc/passwd", "..", "", "\0", "signing.key"])

@@ -1,6 +1,6 @@
 """Names of tables with the name of the catalog in front."""
 
-from featurestore import FeatureStore, Source
+from featurestore import FeatureStore
 from featurestore.compiler.expressions import parse_query, query_tables
 from featurestore.values.table_names import CATALOG, local_name
 from tests import shop
@@ -14,9 +14,11 @@ def test_names() -> None:
         ("other.shop.orders", "other.shop.orders"),
         (f"{CATALOG}.a.b.c", "a.b.c"),
         ("orders", "orders"),
+        (f"{CATALOG.upper()}.shop.orders", "shop.orders"),
+        ('"shop"."orders"', "shop.orders"),
+        (f"`{CATALOG}`.shop.`orders`", "shop.orders"),
     ):
         assert local_name(name) == local
-    assert Source("s", table=f"{CATALOG}.shop.orders", timestamp="at") == Source("s", table="shop.orders", timestamp="at")
     assert query_tables(parse_query(f"SELECT * FROM {CATALOG}.shop.a JOIN shop.b USING (x)")) == ("shop.a", "shop.b")
 
 

@@ -15,6 +15,7 @@ from featurestore.records import definitions
 from featurestore.records.definitions import Registry
 from featurestore.records.runtime import Runtime
 from featurestore.values.arguments import Direction
+from featurestore.values.table_names import local_name
 
 Side = Literal["target", "up", "down"]
 
@@ -28,7 +29,7 @@ def find_lineage(runtime: Runtime, name: str, direction: Direction = "both") -> 
     known = definitions.read_registry(runtime)
     builder = GraphBuilder(runtime, known)
     graph = builder.build()
-    targets = _Targets(runtime, known, graph).find(name)
+    name, targets = _find_targets(runtime, _Targets(runtime, known, graph), name)
     nodes: dict[str, LineageNode] = {id: graph.nodes[id] for id in targets}
     edges: dict[tuple[str, str], None] = {}
     sides: tuple[Side, ...] = ("up", "down")
@@ -41,6 +42,17 @@ def find_lineage(runtime: Runtime, name: str, direction: Direction = "both") -> 
     return ColumnLineage(
         name, direction, tuple(targets), tuple(nodes.values()), tuple(graph.edge(*edge) for edge in sorted(edges)), tuple(builder.untraced)
     )
+
+
+def _find_targets(runtime: Runtime, targets: "_Targets", name: str) -> tuple[str, list[str]]:
+    """The nodes that a name means, and the name: if it means nothing as it is, without the catalog's name in front."""
+    try:
+        return name, targets.find(name)
+    except NotFound:
+        local = local_name(name, runtime.settings.catalog_name)
+        if local == name:
+            raise
+        return local, targets.find(local)
 
 
 class _Targets:

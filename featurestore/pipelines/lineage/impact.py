@@ -27,6 +27,7 @@ from featurestore.pipelines.lineage.store_lineage import StoreLineage, column_na
 from featurestore.pipelines.training_sets.listing import read_manifests
 from featurestore.records import definitions, describe, stored_definition
 from featurestore.records.definitions import Registry
+from featurestore.records.named_tables import check_namespace
 from featurestore.records.runtime import Runtime
 
 Features = Mapping[str, Dependence]
@@ -75,6 +76,7 @@ def _find_target(runtime: Runtime, store: StoreLineage, table: str, column: str 
     if columns is None:
         namespace = named.rpartition(".")[0]
         listed = [f"{namespace}.{name}" for name in tables.list_tables(runtime.catalog, namespace)] if namespace else []
+        check_namespace(runtime, namespace, "table")
         raise NotFound("table", table, {*store.tables, *feature_tables, *listed})
     if column is None:
         return _Target(named, None)

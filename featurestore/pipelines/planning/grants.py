@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from featurestore.access.granting import check_grantable
 from featurestore.access.grants import Grant, add_grants, read_grants
 from featurestore.dsl import documents, grant
 from featurestore.dsl.definitions import Definitions
@@ -13,11 +14,11 @@ from featurestore.records.runtime import Runtime
 KIND = "grant"
 
 
-def grant_problems(definitions: Definitions) -> Iterator[Problem]:
+def grant_problems(runtime: Runtime, definitions: Definitions) -> Iterator[Problem]:
     """Problems of the words of grants."""
     for item in definitions.grants:
         try:
-            _parse(item)
+            check_grantable(runtime, parse_grant(runtime, item).on)
         except RequestError as error:
             yield definitions.problem(KIND, item.name, str(error.details.get("field", "")), error.message)
 
@@ -28,7 +29,7 @@ def grant_steps(runtime: Runtime, definitions: Definitions) -> list[Step]:
         return []
     in_force, steps = read_grants(runtime), {}
     for item in definitions.grants:
-        parsed = _parse(item)
+        parsed = parse_grant(runtime, item)
         name = f"{parsed.privilege} on {parsed.on} to {parsed.to}"
         result = Applied(KIND, name, 1, "", documents.document(item))
         same = parsed in in_force
@@ -38,10 +39,11 @@ def grant_steps(runtime: Runtime, definitions: Definitions) -> list[Step]:
 
 def apply_grants(runtime: Runtime, steps: Iterable[Step]) -> None:
     """Grant what the steps create, in one commit. Those that were granted meanwhile stay as they are. Raises: NotReady."""
-    new = [_parse(documents.grant(step.result.document)) for step in steps if step.kind == KIND and step.action == "create"]
+    new = [parse_grant(runtime, documents.grant(step.result.document)) for step in steps if step.kind == KIND and step.action == "create"]
     if new:
         add_grants(runtime, new, runtime.author or None)
 
 
-def _parse(item: grant.Grant) -> Grant:
-    return Grant.parse(item.privilege, item.on, item.to)
+def parse_grant(runtime: Runtime, item: grant.Grant) -> Grant:
+    """The grant of a definition. Raises: RequestError naming the field."""
+    return Grant.parse(item.privilege, item.on, item.to, runtime.settings.catalog_name)

@@ -23,6 +23,7 @@ from featurestore.pipelines.planning.cost import Read
 from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.pipelines.planning.grants import grant_problems, grant_steps
 from featurestore.pipelines.planning.impact import with_impact
+from featurestore.pipelines.planning.local_names import other_catalogs, with_local_names
 from featurestore.pipelines.planning.policies import object_problems, policy_group_problems, policy_steps
 from featurestore.pipelines.planning.policy_lineage import lineage_problems
 from featurestore.pipelines.planning.step import Step, sql_diff
@@ -97,10 +98,12 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
 
     Raises: DefinitionError with all problems of all definitions, including SQL that does not fit the sources' columns.
     """
+    written, definitions = definitions, with_local_names(definitions, runtime.settings.catalog_name)
     registry = read_registry(runtime)
     problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     problems.extend(_taken_names(registry, definitions))
-    problems.extend(grant_problems(definitions))
+    problems.extend(other_catalogs(runtime, definitions))
+    problems.extend(grant_problems(runtime, definitions))
     problems.extend(policy_group_problems(definitions))
     wrong = {problem.object for problem in problems}
     steps = [
@@ -126,7 +129,7 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
         raise DefinitionError(problems)
     access = (*grant_steps(runtime, definitions), *policy_steps(definitions, stored))
     done = with_impact(runtime, (*steps, *views, *services, *access), state)
-    return Plan(done, definitions, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
+    return Plan(done, written, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
 
 
 def _forbidden_files(runtime: Runtime, definitions: Definitions) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from featurestore.access.policies import Policies, apply_policies, object_of
+from featurestore.access.policies import Policies, apply_policies, find_policy, object_of
 from featurestore.access.principal import check_groups
 from featurestore.access.privileges import Kind
 from featurestore.compiler.check import TIME_COLUMNS
@@ -23,6 +23,7 @@ from featurestore.records.definitions import Applied, Registry
 from featurestore.records.runtime import Runtime
 from featurestore.sources.expression_types import ExpressionTypes
 from featurestore.values.humanize import format_names
+from featurestore.values.table_names import folded
 
 KIND = "policy"
 HIDDEN_TIMES = ("created_timestamp",)
@@ -58,12 +59,24 @@ def object_problems(
     declared = {policy.name: policy for policy in definitions.policies}
     in_force = {str(on): one.policy for on, one in stored.items() if on.kind is Kind.VIEW}
     for policy in declared.values():
+        yield from map(definitions.locate, _spelling_problems(runtime, policy, stored))
         yield from map(definitions.locate, _object_problems(runtime, registry, versions, policy, before=in_force.get(policy.name)))
     for name, policy in in_force.items():
         if name not in declared and object_of(policy).name in versions:
             for problem in _object_problems(runtime, registry, versions, policy, drifted=True):
                 message = f"{problem.field}: {problem.message}; this is the policy in force: declare it anew with the view"
                 yield definitions.problem("view", object_of(policy).name, "masks", message)
+
+
+def _spelling_problems(runtime: Runtime, policy: TablePolicy, stored: Policies) -> Iterator[FieldProblem]:
+    """A problem if the table has a policy under its name in another case, which would stay in force under that."""
+    on = object_of(policy)
+    other = find_policy(stored, on)
+    if other is None or other.on == on or on.kind is not Kind.TABLE:
+        return
+    loaded = [tables.find(runtime.catalog, name) for name in (on.name, other.on.name)]
+    if None not in loaded and len({table.uuid for table in loaded if table is not None}) == 1:
+        yield FieldProblem(policy_owner(policy), "table", f"is the table {other.on.name}, which has a policy under that name; write it so")
 
 
 def policy_steps(definitions: Definitions, before: Policies) -> list[Step]:
@@ -217,7 +230,7 @@ def _find_object(runtime: Runtime, registry: Registry, versions: Mapping[str, Ap
         entity = applied.document["entity"]
         others = {f"v{row.version}": row.columns for row in registry.rows.get(("view", name), ()) if row.version != applied.version}
         return PolicyObject(applied.columns, tuple(entity["keys"]), others)
-    if name.startswith(tuple(f"{namespace}." for namespace in runtime.settings.own_namespaces)):
+    if any(folded(name).startswith(f"{folded(namespace)}.") for namespace in runtime.settings.own_namespaces):
         raise RequestError(f"{brief(name)} is one of the store's own tables; write the policy of the view instead")
     table = tables.find(runtime.catalog, name)
     if table is None:

@@ -14,7 +14,7 @@ from featurestore.pipelines.lineage.store_lineage import column_names
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.runtime import Runtime
 from featurestore.values.humanize import format_names
-from featurestore.values.table_names import local_name
+from featurestore.values.table_names import folded, is_in
 
 Groups = frozenset[str]
 ROWS = NO_COLUMN
@@ -31,7 +31,9 @@ class Hidden:
 
 @dataclass(frozen=True)
 class TracedVersion:
-    """A version of a view with its lineage and the policy that it will have; `table` is its feature table with its namespace."""
+    """A version of a view with its lineage and the policy that it will have; `table` is its feature table with its namespace, as
+    names are compared.
+    """
 
     row: Applied
     table: str
@@ -60,9 +62,9 @@ def lineage_problems(
             for table in source_tables(view.source):
                 if table not in columns:
                     columns[table] = None if view.source.path else column_names(runtime, table)
-                    hidden.update(_joined(runtime, table, columns[table] or (), hidden))
+                    hidden.update(_joined(runtime, folded(table), columns[table] or (), hidden))
             policy = policies.get(f"VIEW {row.name}", TablePolicy(row.name))
-            traced.append(TracedVersion(row, runtime.features_table(row.table), trace_view(view, columns), policy))
+            traced.append(TracedVersion(row, folded(runtime.features_table(row.table)), trace_view(view, columns), policy))
         except (SqlProblem, Conflict) as error:
             message = f"v{row.version} cannot be traced, so that nobody can say whether it shows what policies hide ({error}); remove it"
             yield definitions.problem("view", row.name, "", message)
@@ -87,9 +89,9 @@ def _declared(policies: Mapping[str, TablePolicy]) -> Iterator[tuple[tuple[str, 
         if policy.name.startswith("VIEW "):
             continue
         for column, mask in policy.masks.items():
-            yield (on.name, column), Hidden(frozenset(mask.unless), f"{on.name}.{column}")
+            yield (folded(on.name), column), Hidden(frozenset(mask.unless), f"{on.name}.{column}")
         if policy.rows is not None:
-            yield (on.name, ROWS), Hidden(frozenset(policy.rows.unless), f"rows of {on.name}")
+            yield (folded(on.name), ROWS), Hidden(frozenset(policy.rows.unless), f"rows of {on.name}")
 
 
 def _joined(
@@ -98,13 +100,12 @@ def _joined(
     """What is hidden of a table of training sets or logged predictions: all, from all but those who are under no rule. Any of its columns
     may have values of any view, or of any table that spines were read from.
     """
-    name = local_name(table)
-    if name.rpartition(".")[0] not in (runtime.settings.training_sets_namespace, runtime.settings.inference_namespace):
+    if not is_in(table, *runtime.settings.joined_namespaces):
         return {}
     unless = frozenset.intersection(*(of.unless for of in hidden.values()))
-    shown = {(table, column): Hidden(unless, f"{name}.{column}") for column in columns}
+    shown = {(table, column): Hidden(unless, f"{table}.{column}") for column in columns}
     is_filtered = any(column == ROWS for _, column in hidden)
-    return {**shown, **({(table, ROWS): Hidden(unless, f"rows of {name}")} if is_filtered else {})}
+    return {**shown, **({(table, ROWS): Hidden(unless, f"rows of {table}")} if is_filtered else {})}
 
 
 def _spread(hidden: dict[tuple[str, str], Hidden], traced: Iterable[TracedVersion], found: dict[tuple[str, str, str], str]) -> bool:
@@ -149,7 +150,7 @@ def _spread_feature(
 
 def _spread_rows(hidden: dict[tuple[str, str], Hidden], version: TracedVersion, found: dict[tuple[str, str, str], str]) -> None:
     lineage, policy = version.lineage, version.policy
-    tables = {use.table for of in (lineage.features, lineage.keys, lineage.times) for uses in of.values() for use in uses}
+    tables = {folded(use.table) for of in (lineage.features, lineage.keys, lineage.times) for uses in of.values() for use in uses}
     sources = [source for table in sorted(tables) if (source := hidden.get((table, ROWS))) is not None]
     shown = f"rows of {version.row.name}"
     if policy.rows is not None:
@@ -166,7 +167,7 @@ def _spread_rows(hidden: dict[tuple[str, str], Hidden], version: TracedVersion, 
 
 def _sources(hidden: Mapping[tuple[str, str], Hidden], uses: Iterable[Use]) -> list[Hidden]:
     """The hidden columns among uses, each once. Columns that are not known may be any of their table."""
-    names = {(use.table, use.column) for use in uses}
+    names = {(folded(use.table), use.column) for use in uses}
     every = {table for table, column in names if column == ALL_COLUMNS}
     return [found for place, found in sorted(hidden.items()) if place[1] != ROWS and (place in names or place[0] in every)]
 

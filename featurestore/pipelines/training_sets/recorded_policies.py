@@ -9,7 +9,6 @@ from featurestore.compiler.row_policy import RowPolicy
 from featurestore.errors import Conflict
 from featurestore.records.runtime import Runtime
 from featurestore.records.stored_sets import policies_of_views
-from featurestore.settings import CATALOG_NAME
 
 
 def recorded_policies(runtime: Runtime, manifest: Mapping[str, Any]) -> dict[str, RowPolicy]:
@@ -22,7 +21,7 @@ def recorded_policies(runtime: Runtime, manifest: Mapping[str, Any]) -> dict[str
 
 
 def _find(runtime: Runtime, name: str, entry: Mapping[str, Any]) -> RowPolicy:
-    for stored in policy_history(runtime, parse_securable(name, CATALOG_NAME)):
+    for stored in policy_history(runtime, parse_securable(name, runtime.settings.catalog_name)):
         declared = stored.policy
         if not set(entry["masks"]) <= set(declared.masks) or (entry["rows"] and declared.rows is None):
             continue

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from featurestore.access.privileges import Kind, Privilege
-from featurestore.access.rights import CATALOG, Rights
+from featurestore.access.rights import Rights
 from featurestore.errors import Forbidden
 
 
@@ -38,7 +38,7 @@ class Needs:
             return self is Needs.NOTHING or (self is Needs.RECIPIENT and rights.principal.recipient is not None)
         if self.word == "privilege" and self.privilege is not None:
             if self.parameter is None:
-                return rights.allows(self.privilege, CATALOG)
+                return rights.allows(self.privilege, rights.catalog)
             return rights.has(self.privilege, self.kind, str(names[self.parameter]))
         return self in (Needs.NOTHING, Needs.CREDENTIALS, Needs.VERB) or rights.is_unlimited
 

@@ -17,7 +17,8 @@ class JobRecords:
     """Records one job of whoever asked for it, if there is an audit log."""
 
     def __init__(self, settings: Settings, job: Job, key: str | None, request: Mapping[str, Any]) -> None:
-        self._log, self._job, self._key, self._named = AuditLog(settings), job, key, dict(find_names(request))
+        self._log, self._job, self._key = AuditLog(settings), job, key
+        self._named = dict(find_names(request, settings.catalog_name))
 
     def begin(self) -> None:
         """Record that it begins. Raises: OutOfResources, NotReady; then it must not."""

@@ -90,7 +90,8 @@ def objects_of(action: str, parameters: Mapping[str, Any]) -> list[str]:
 
 def facts_of(log: AuditLog, scope: Scope, action: str, body: RequestBody | None) -> Iterator[tuple[str, Any]]:
     """The fields of the entry that come from the body and the query."""
-    named: dict[str, Any] = dict(find_names(dict(parse_qsl(scope["query_string"].decode("latin-1"))))) if scope["query_string"] else {}
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"))) if scope["query_string"] else {}
+    named: dict[str, Any] = dict(find_names(query, log.catalog))
     if body is not None and body.size:
         content = body.content
         document = _parse(content)
@@ -103,7 +104,7 @@ def facts_of(log: AuditLog, scope: Scope, action: str, body: RequestBody | None)
         elif action == _ONLINE[1][2] or action.endswith(_INFER):
             yield "body", log.digest(body.hashed())
         else:
-            named |= find_names(document)
+            named |= find_names(document, log.catalog)
             yield "body", log.digest(body.hashed())
     if named:
         yield "scope", named

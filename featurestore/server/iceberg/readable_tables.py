@@ -9,6 +9,7 @@ from featurestore.errors import NotFound
 from featurestore.lakehouse import metadata_files, tables
 from featurestore.lakehouse.granted import Permit
 from featurestore.records.runtime import Runtime
+from featurestore.values.table_names import folded, is_in
 
 
 class ReadableTable(NamedTuple):
@@ -73,7 +74,7 @@ class ReadableTables:
 
     def _is_whole(self, table: str) -> bool:
         """Whether no policy masks columns or hides rows of a table for the principal: its files have them as they are."""
-        if table.rpartition(".")[0] in self._joined and self._is_under_policy:
+        if is_in(table, *self._joined) and self._is_under_policy:
             # Who built a training set, or was predicted for, may have seen more of the views behind it.
             return False
         return self._rights.policy_of_table(table).is_open
@@ -84,7 +85,7 @@ class ReadableTables:
 
     def _is_hidden(self, namespace: str) -> bool:
         """Whether a namespace is one of the store's own, which has keys, grants and the audit log, and the principal no administrator."""
-        internal = any(namespace == name or namespace.startswith(f"{name}.") for name in self._internal)
+        internal = any(f"{folded(namespace)}.".startswith(f"{folded(name)}.") for name in self._internal)
         return internal and not self._rights.is_unlimited
 
 

@@ -20,17 +20,12 @@ from featurestore.server.errors import response
 from featurestore.server.iceberg.readable_tables import ReadableTables
 from featurestore.server.responses import iceberg as bodies
 from featurestore.server.routing import RefusingRoute, delete, get, head, post, put
-from featurestore.settings import CATALOG_NAME
 from featurestore.store import FeatureStore
 
 T = TypeVar("T")
 
 TAG = "iceberg"
 ROOT = "/iceberg/v1"
-NAMESPACES = f"{ROOT}/{CATALOG_NAME}/namespaces"
-NAMESPACE = f"{NAMESPACES}/{{namespace}}"
-TABLES = f"{NAMESPACE}/tables"
-TABLE = f"{TABLES}/{{table}}"
 REST = f"{ROOT}/{{path:path}}"
 """All other paths: writing, views, and catalogs of other names."""
 ENDPOINTS = (
@@ -61,35 +56,40 @@ class IcebergCatalog:
     def __init__(self, store: FeatureStore) -> None:
         settings = store.settings
         self._runtime = store.backend.runtime
+        self._catalog = settings.catalog_name
+        self._namespaces = f"{ROOT}/{self._catalog}/namespaces"
         self._threads = Threads(Pool(AT_ONCE, settings.query_queue, settings.query_seconds, "query_seconds"))
 
     def routes(self) -> list[APIRoute]:
         """The routes."""
         read: dict[str, Any] = {"needs": Needs.VERB, "responses": ANSWERS, "response_model_exclude_none": True}
         rest: dict[str, Any] = {"needs": Needs.CREDENTIALS, "include_in_schema": False, "kind": RefusingRoute}
+        namespaces = self._namespaces
+        namespace = f"{namespaces}/{{namespace}}"
+        tables, table = f"{namespace}/tables", f"{namespace}/tables/{{table}}"
         return [
             get(
                 f"{ROOT}/config", self.get_catalog_config, TAG, **{**read, "needs": Needs.CREDENTIALS}, response_model=bodies.CatalogConfig
             ),
-            get(NAMESPACES, self.list_namespaces, TAG, **read, response_model=bodies.NamespaceList),
-            get(NAMESPACE, self.get_namespace, TAG, **read, response_model=bodies.Namespace),
-            head(NAMESPACE, self.head_namespace, TAG, **read, status_code=204),
-            get(TABLES, self.list_iceberg_tables, TAG, **read, response_model=bodies.TableList),
-            get(TABLE, self.get_iceberg_table, TAG, **read, response_model=bodies.LoadedTable),
-            head(TABLE, self.head_iceberg_table, TAG, **read, status_code=204),
+            get(namespaces, self.list_namespaces, TAG, **read, response_model=bodies.NamespaceList),
+            get(namespace, self.get_namespace, TAG, **read, response_model=bodies.Namespace),
+            head(namespace, self.head_namespace, TAG, **read, status_code=204),
+            get(tables, self.list_iceberg_tables, TAG, **read, response_model=bodies.TableList),
+            get(table, self.get_iceberg_table, TAG, **read, response_model=bodies.LoadedTable),
+            head(table, self.head_iceberg_table, TAG, **read, status_code=204),
             get(REST, self.get_unknown, TAG, **rest),
             *(change(REST, self.refuse_change, TAG, **rest) for change in (post, put, delete)),
         ]
 
     async def get_catalog_config(self, warehouse: Annotated[str | None, Query(max_length=1000)] = None) -> dict[str, Any]:
         """What a client asks for first: under which path the catalog is, and what it does. 400 names the right warehouse."""
-        if warehouse not in (None, "", CATALOG_NAME):
+        if warehouse and warehouse.casefold() != self._catalog.casefold():
             raise RequestError(
-                f"warehouse={brief(warehouse)}: the catalog of this server is called {CATALOG_NAME}; name that as the warehouse, or none",
+                f"warehouse={brief(warehouse)}: the catalog of this server is called {self._catalog}; name that as the warehouse, or none",
                 field="warehouse",
             )
         # Old clients send reports of each scan unless they are told not to.
-        overrides = {"prefix": CATALOG_NAME, "rest-metrics-reporting-enabled": "false"}
+        overrides = {"prefix": self._catalog, "rest-metrics-reporting-enabled": "false"}
         return {"defaults": {}, "overrides": overrides, "endpoints": list(ENDPOINTS)}
 
     async def list_namespaces(
@@ -131,7 +131,8 @@ class IcebergCatalog:
     async def get_unknown(self, path: str) -> Response:
         """Say where the catalog is."""
         return response(
-            404, document("NotFound", f"there is no such path in the catalog, which is at {NAMESPACES}; clients find it by {ROOT}/config")
+            404,
+            document("NotFound", f"there is no such path in the catalog, which is at {self._namespaces}; clients find it by {ROOT}/config"),
         )
 
     async def refuse_change(self, path: str) -> Response:

@@ -1,0 +1,35 @@
+"""The tables that users name: with the catalog's name in front or without it, and of no other catalog."""
+
+from featurestore.errors import NotFound, RequestError, brief
+from featurestore.lakehouse import metadata_files
+from featurestore.records.runtime import Runtime
+from featurestore.values.table_names import local_name
+
+
+def local_table(runtime: Runtime, name: str, field: str) -> str:
+    """The name of a table within the catalog of the store. Raises: RequestError naming the field if it is in another catalog."""
+    local = local_name(name, runtime.settings.catalog_name)
+    check_namespace(runtime, local.rpartition(".")[0], field)
+    return local
+
+
+def check_namespace(runtime: Runtime, namespace: str, field: str) -> None:
+    """Check that a namespace of several parts exists: otherwise the first of them is the name of another catalog, which this store does
+    not read. Raises: RequestError naming the field.
+    """
+    first, _, rest = namespace.partition(".")
+    # A path has no namespace.
+    if rest and "/" not in namespace and not _exists(runtime, namespace):
+        catalog = runtime.settings.catalog_name
+        raise RequestError(
+            f"{field}: there is no namespace {brief(namespace)}, and {brief(first)} is not the catalog of this store, which is called"
+            f" {catalog}: write {rest}.NAME, or {catalog}.{rest}.NAME",
+            field=field,
+        )
+
+
+def _exists(runtime: Runtime, namespace: str) -> bool:
+    try:
+        return metadata_files.has_namespace(runtime.catalog, namespace)
+    except NotFound:
+        return False
