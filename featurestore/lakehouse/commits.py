@@ -23,7 +23,14 @@ from pyiceberg.exceptions import (
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.update import AssertTableUUID, RemovePropertiesUpdate, SetPropertiesUpdate, TableUpdate
+from pyiceberg.table.update import (
+    AssertTableUUID,
+    RemovePropertiesUpdate,
+    SetPropertiesUpdate,
+    TableUpdate,
+    _apply_table_update,
+    _TableMetadataUpdateContext,
+)
 
 from featurestore.errors import CommitConflict, CommitUnknown, FeatureStoreError, NotReady
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, drop_connections, is_disk_full, to_store_error
@@ -64,15 +71,18 @@ def begin(table: Table) -> Transaction:
 
 
 class _CachedTransaction(Transaction):
-    """A transaction that caches its metadata: pyiceberg rebuilds them, with every snapshot, each time that they are read."""
+    """A transaction that caches its metadata: pyiceberg copies them, with every snapshot, each time that they are read."""
 
     _made: tuple[tuple[TableUpdate, ...], TableMetadata] | None = None
 
     @property
     def table_metadata(self) -> TableMetadata:
-        """The table's metadata with the updates staged so far; read only."""
+        """The table's metadata with the updates staged so far; read only, since they share what the updates leave as it is."""
         if self._made is None or self._made[0] is not self._updates:
-            self._made = (self._updates, super().table_metadata)
+            metadata, context = self._table.metadata, _TableMetadataUpdateContext()
+            for update in self._updates:
+                metadata = _apply_table_update(update, metadata, context)
+            self._made = (self._updates, metadata)
         return self._made[1]
 
 

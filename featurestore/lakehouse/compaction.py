@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import pyarrow as pa
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Transaction
-from pyiceberg.table.snapshots import Operation, Summary
+from pyiceberg.table.snapshots import Operation, Summary, ancestors_of
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.typedef import EMPTY_DICT
 
@@ -18,7 +19,7 @@ from featurestore.errors import CommitConflict
 from featurestore.lakehouse import scans, tables, type_mapping
 from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.catalog_errors import translating_errors
-from featurestore.lakehouse.commits import begin, commit, reload, stage_properties
+from featurestore.lakehouse.commits import begin, commit, stage_properties
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.row_groups import ROW_GROUP_ROWS, group_rows
@@ -33,6 +34,10 @@ SMALL_BYTES = TARGET_BYTES // 2
 """Files below this size are compacted. Larger files are left alone, so that no row is rewritten again and again."""
 MIN_SMALL_FILES = 5
 """How many small files a partition needs for a rewrite to be worthwhile."""
+MIN_RECENT_FILES = 8
+"""How many small files the newest partition needs for a rewrite during a run, which then costs a commit in as many runs."""
+RUN_BYTES = 32 << 20
+"""Bytes of the files that are rewritten during a run: a second or two. Larger ones are left to maintenance."""
 
 Notes = Callable[[Table], tuple[Mapping[str, str], Mapping[str, str]]]
 """Returns the snapshot summary and the table properties for a commit on the state that a handle shows."""
@@ -65,18 +70,62 @@ class FileGroup:
         small = tuple(task for task in self.tasks if task.file.file_size_in_bytes < SMALL_BYTES)
         return FileGroup(self.snapshot_id, small) if len(small) >= MIN_SMALL_FILES else None
 
+    def mergeable(self, newest: bool, most_bytes: int) -> "FileGroup | None":
+        """The small files of the group that a run merges; None if that does not pay yet.
+
+        A file is only merged with at least as many rows (a quarter as many, in any partition but the newest, which runs still add to)
+        of smaller files. So what a row is rewritten with doubles each time, and the sizes of the files that are left do too: both the
+        rewrites of a row and the files of a partition grow with the logarithm of its rows only.
+        """
+        small = sorted((task for task in self.tasks if task.file.file_size_in_bytes < SMALL_BYTES), key=lambda task: task.file.record_count)
+        least, ratio = (MIN_RECENT_FILES, 1) if newest else (2, 4)
+        rows = size = end = 0
+        for index, task in enumerate(small):
+            size += task.file.file_size_in_bytes
+            if size > most_bytes:
+                break
+            if index + 1 >= least and task.file.record_count <= ratio * rows:
+                end = index + 1
+            rows += task.file.record_count
+        return FileGroup(self.snapshot_id, tuple(small[:end])) if end else None
+
 
 def partitions(granted: Granted) -> list[FileGroup]:
     """The current files of each partition, ordered by partition; partitions with deleted rows or an older partition spec are left out."""
     table, snapshot_id = granted.table, granted.table.snapshot_id
-    by_partition: dict[str, list[FileScanTask]] = {}
+    by_partition: dict[tuple[Any, ...], list[FileScanTask]] = {}
     for task in [] if snapshot_id is None else scans.snapshot_files(granted, snapshot_id):
-        by_partition.setdefault(f"{task.file.spec_id} {task.file.partition}", []).append(task)
+        partition = task.file.partition
+        values = tuple((value is not None, value) for value in (partition[index] for index in range(len(partition))))
+        by_partition.setdefault((task.file.spec_id, *values), []).append(task)
     current = table.iceberg.spec().spec_id
     whole = [
         tasks for _, tasks in sorted(by_partition.items()) if all(task.file.spec_id == current and not task.delete_files for task in tasks)
     ]
     return [FileGroup(snapshot_id, tuple(tasks)) for tasks in whole if snapshot_id is not None]
+
+
+def mergeable_groups(granted: Granted) -> list[FileGroup]:
+    """The files that a run merges: those of the newest partitions first, of RUN_BYTES in all; empty if that does not pay yet."""
+    groups: list[FileGroup] = []
+    left = RUN_BYTES
+    for index, partition in enumerate(reversed(partitions(granted))):
+        group = partition.mergeable(index == 0, left)
+        if group is not None:
+            groups.append(group)
+            left -= group.bytes
+    return groups
+
+
+def files_since_rewrite(table: Table) -> int:
+    """The number of data files that were added since files were last rewritten, from the summaries of the snapshots that are left."""
+    added = 0
+    for snapshot in ancestors_of(table.iceberg.current_snapshot(), table.iceberg.metadata):
+        summary = {} if snapshot.summary is None else snapshot.summary.additional_properties
+        if snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE:
+            break
+        added += int(summary.get("added-data-files") or 0)
+    return added
 
 
 def read_group(granted: Granted, group: FileGroup, columns: Sequence[str] | None = None) -> IcebergFiles | pa.RecordBatchReader:
@@ -90,6 +139,7 @@ class Rewrite:
     def __init__(self, granted: Granted) -> None:
         self._granted = granted
         self._table = table = granted.table
+        self._planned = table.snapshot_id
         # Columns added since the snapshot are not in its rows.
         self._schema = type_mapping.arrow_schema(tables.schema_of(table, table.snapshot_id), ids=True)
         self._new = DataFiles(table, self._schema)
@@ -136,13 +186,13 @@ class Rewrite:
             return transaction
 
         with self._new.discard_on(BaseException):
-            fresh = reload(self._table)
-            commit(fresh, stage, undone="its files were not compacted", sending=self._new.sending_commit)
-        self._table.show(fresh)
+            commit(self._table, stage, undone="its files were not compacted", sending=self._new.sending_commit)
         return before, made
 
     def _refuse_gone(self, table: Table) -> None:
         current = table.snapshot_id
+        if current == self._planned:
+            return
         paths = {task.file.file_path for task in ([] if current is None else scans.snapshot_files(self._granted.renew(table), current))}
         if not all(file.file_path in paths for file in self._old):
             raise CommitConflict(f"{table.name} was rewritten by another process meanwhile; this compaction was dropped")

@@ -102,6 +102,11 @@ class DataFiles:
         """Forget the files written so far, without deleting them: something else refers to them now."""
         self.paths, self.rows, self._folders = [], 0, {}
 
+    @property
+    def described(self) -> list[DataFile]:
+        """The manifest entries of the files that `data_files` has described."""
+        return [self._described[path] for path in (*self._kept, *self.paths)]
+
     def data_files(self, metadata: TableMetadata) -> list[DataFile]:
         """The manifest entries of the files: counts, bounds, and the partition derived from the bounds."""
         paths = [*self._kept, *self.paths]

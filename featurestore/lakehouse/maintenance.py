@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 from pyiceberg.manifest import ManifestFile
-from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
@@ -20,6 +19,7 @@ from featurestore.lakehouse.commits import begin, commit, reload, retry
 from featurestore.lakehouse.fence import commit_fenced, is_fence
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.local_io import parse_location
+from featurestore.lakehouse.recent_snapshots import files_of_recent_snapshots
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
 from featurestore.lakehouse.table import Table
 from featurestore.lakehouse.writes import OPERATION
@@ -200,6 +200,7 @@ def remove_orphan_files(
     # List files before computing what is reachable: a file that is committed in between then counts as reachable.
     listed = list(_list_files(table))
     fresh, reachable = _reload_reachable(table, without, _milliseconds(older_than))
+    reachable |= {_path(table, location) for location in files_of_recent_snapshots(fresh, listed, limit)}
     reachable |= {_path(fresh, location) for location in pending_files(fresh.properties)}
     orphans = [info for info in listed if info.path not in reachable and info.mtime is not None and info.mtime < limit]
     _refuse_shared_folder(fresh, orphans)
@@ -271,7 +272,7 @@ def _reload_reachable(table: Table, without: Collection[int], since: int) -> tup
         recent = _superseded_since(fresh.iceberg.metadata, since)
         kept = [snapshot for snapshot in fresh.iceberg.snapshots() if snapshot.snapshot_id not in without or snapshot.snapshot_id in recent]
         try:
-            return fresh, _reachable(fresh, kept) | _recently_expired_files(fresh, since)
+            return fresh, _reachable(fresh, kept)
         except FileNotFoundError as missing:
             raise CommitConflict(f"{name} lacks a metadata file, or another process is removing its files: {missing}") from missing
 
@@ -284,28 +285,6 @@ def _reload_reachable(table: Table, without: Collection[int], since: int) -> tup
 
     name = table.name
     return retry(name, attempt, undone="no file was removed", recover=recover)
-
-
-def _recently_expired_files(table: Table, since: int) -> set[str]:
-    """The files of expired snapshots that were current after `since`, from the older metadata files that still list them."""
-    present = {snapshot.snapshot_id for snapshot in table.iceberg.snapshots()}
-    expired: dict[int, Snapshot] = {}
-    for entry in table.iceberg.metadata.metadata_log:
-        if entry.timestamp_ms < since:
-            continue
-        try:
-            earlier = FromInputFile.table_metadata(table.iceberg.io.new_input(entry.metadata_file))
-        except FileNotFoundError:
-            # A later commit has removed the oldest metadata file.
-            continue
-        recent = _superseded_since(earlier, since) - present
-        expired |= {snapshot.snapshot_id: snapshot for snapshot in earlier.snapshots if snapshot.snapshot_id in recent}
-    reachable: set[str] = set()
-    for snapshot in expired.values():
-        # Its files are gone already if it was removed with them, or by another process.
-        with suppress(FileNotFoundError):
-            reachable |= _reachable(table, [snapshot])
-    return reachable
 
 
 def _superseded_at(metadata: TableMetadata) -> dict[int, int]:

@@ -7,6 +7,7 @@ from functools import reduce
 
 from pyiceberg import types as ice
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.expressions.visitors import _InclusiveMetricsEvaluator
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, ManifestGroupPlanner
@@ -54,6 +55,15 @@ def plan_scan(granted: Granted, snapshot_id: int, time: TimeRange | None, schema
     manifests = delete_files.load_manifests(table, tables.snapshot(table, snapshot_id))
     delete_files.refuse_equality_deletes(table, manifests)
     return collect_tasks(granted, lambda: ManifestGroupPlanner(table.iceberg.metadata, table.iceberg.io, bounds).plan_files(manifests))
+
+
+def within(table: Table, tasks: Sequence[FileScanTask], schema: Schema, time: TimeRange | None) -> list[FileScanTask]:
+    """Those of a snapshot's data files that are not entirely outside of the time range, by the bounds in their manifest entries."""
+    bounds = _time_filter(table, schema, time) if time else AlwaysTrue()
+    if isinstance(bounds, AlwaysTrue):
+        return list(tasks)
+    evaluator = _InclusiveMetricsEvaluator(table.iceberg.schema(), bounds)
+    return [task for task in tasks if evaluator.eval(task.file)]
 
 
 def collect_tasks(granted: Granted, plan_files: Callable[[], Iterable[FileScanTask]]) -> list[FileScanTask]:

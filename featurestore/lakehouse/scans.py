@@ -183,6 +183,11 @@ def _keeps_rows(table: Table, snapshot: Snapshot) -> bool:
     return operation == Operation.REPLACE or (operation == Operation.APPEND and not adds_deletes(table, snapshot))
 
 
+def written_rows(granted: Granted, files: Sequence[DataFile]) -> IcebergFiles | pa.RecordBatchReader:
+    """The rows of data files that were just added to the table, without a look at its manifests."""
+    return relation(granted, granted.table.iceberg.schema(), [FileScanTask(file) for file in files])
+
+
 def relation(granted: Granted, schema: Schema, tasks: list[FileScanTask]) -> IcebergFiles | pa.RecordBatchReader:
     """The rows of these files; see `scan_snapshot`."""
     table = granted.table

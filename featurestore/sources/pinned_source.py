@@ -9,6 +9,7 @@ from featurestore.errors import FeatureStoreError
 from featurestore.files import confinement, listing
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.granted import Granted
+from featurestore.lakehouse.planned_scan import PlannedScan
 from featurestore.lakehouse.table import Table
 from featurestore.records import source_pins
 from featurestore.records.runtime import Runtime
@@ -19,11 +20,15 @@ Pins = Mapping[str, str]
 
 @dataclass(frozen=True)
 class PinnedSource:
-    """A source at these pins, with the Iceberg tables that it reads, by name; files have none."""
+    """A source at these pins, with the Iceberg tables that it reads, by name; files have none.
+
+    `scan` has the files of a source that is one table, if they are planned already: see `reading.plan_rows`.
+    """
 
     source: Source
     pins: Pins
     tables: Mapping[str, Granted]
+    scan: PlannedScan | None = None
 
     @property
     def granted(self) -> Granted | None:

@@ -17,6 +17,7 @@ from featurestore.files.csv_files import CsvFiles, CsvWithKnownTypes
 from featurestore.files.parquet_files import ParquetFiles
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.folders import data_folders
+from featurestore.lakehouse.planned_scan import PlannedScan
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.records import source_pins
 from featurestore.records.runtime import Runtime
@@ -63,17 +64,35 @@ def add_source(
     if source.table is not None:
         granted = pinned.tables[source.table]
         snapshot_id, schema_id = pinned.read_at(source.table)
-        time = None
-        known = tables.column_names(granted.table, schema_id)
-        if bounds is not None and (raw := resolve(source.timestamp, known)) is not None:
-            time = None if source.timestamp in source.columns else TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
-        relation = scans.scan_snapshot(granted, snapshot_id if rows else None, columns=reads, time=time, schema_id=schema_id)
+        time = _time_range(pinned, source.table, bounds)
+        if rows and pinned.scan is not None and pinned.scan.covers(time):
+            relation = pinned.scan.read(reads, time)
+        else:
+            relation = scans.scan_snapshot(granted, snapshot_id if rows else None, columns=reads, time=time, schema_id=schema_id)
         return SourceRows(session.add(name, relation), relation.rows if isinstance(relation, IcebergFiles) else None)
     tree = parse_query(source.sql or "")
     read_at = {name: TableAt(granted, *pinned.read_at(name)) for name, granted in pinned.tables.items()}
     if rows:
         return SourceRows(session.add(name, query_rows(runtime, tree, read_at, "its SQL")))
     return SourceRows(session.add(name, _without_rows(query_columns(runtime, tree, read_at, "its SQL"))))
+
+
+def plan_rows(pinned: PinnedSource, bounds: TimeBounds) -> PinnedSource:
+    """The source, whose rows within bounds are then read by one plan, in one pass over the table's manifests; only if it is one table."""
+    name = pinned.source.table
+    if name is None:
+        return pinned
+    snapshot_id, schema_id = pinned.read_at(name)
+    return replace(pinned, scan=PlannedScan(pinned.tables[name], snapshot_id, _time_range(pinned, name, bounds), schema_id))
+
+
+def _time_range(pinned: PinnedSource, name: str, bounds: TimeBounds | None) -> TimeRange | None:
+    """The bounds as a range of a table's raw column of event times; None without bounds, or if an expression computes that time."""
+    source = pinned.source
+    raw = resolve(source.timestamp, tables.column_names(pinned.tables[name].table, pinned.read_at(name)[1]))
+    if bounds is None or raw is None or source.timestamp in source.columns:
+        return None
+    return TimeRange(raw, times.bound(bounds.lower), times.bound(bounds.upper))
 
 
 def source_files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFiles:

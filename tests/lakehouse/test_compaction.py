@@ -1,15 +1,18 @@
 """Compaction changes files but no rows, for readers of snapshots, appended rows and older snapshots."""
 
 from collections.abc import Mapping
+from math import log, log2
+from random import Random
 
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
-from pyiceberg.manifest import DataFileContent
+from pyiceberg.manifest import DataFile, DataFileContent
+from pyiceberg.table import FileScanTask
 
 from featurestore.errors import CommitConflict, OutOfResources, TypeMismatch
 from featurestore.lakehouse import compaction, scans, tables, writes
-from featurestore.lakehouse.compaction import MIN_SMALL_FILES, FileGroup, Rewrite
+from featurestore.lakehouse.compaction import MIN_RECENT_FILES, MIN_SMALL_FILES, FileGroup, Rewrite
 from featurestore.lakehouse.table import Table
 from tests.granting import grant
 from tests.lakehouse.data import EVENTS, by_id, events, files, reader
@@ -73,6 +76,42 @@ def test_partitions_are_apart_and_few_files_are_left_alone(catalog: Catalog) -> 
     assert [group.small_files() is None for group in compaction.partitions(grant(table))] == [False, True]
     rewritten(table).commit(count_rows)
     assert [group.files for group in compaction.partitions(grant(table))] == [1, MIN_SMALL_FILES - 1]
+
+
+def test_merging_during_runs_leaves_few_files_and_rewrites_rows_seldom() -> None:
+    """A thousand runs add rows to the newest partition, or to an older one; its files are merged as soon as that pays."""
+    random = Random(1)
+    for newest, most_files in ((True, 2 * MIN_RECENT_FILES), (False, MIN_RECENT_FILES)):
+        files: list[int] = []
+        added = rewritten = 0
+        for _ in range(1000):
+            files.append(random.choice((1, 50, 100, 200)))
+            added += files[-1]
+            group = FileGroup(1, tuple(FileScanTask(data_file(rows)) for rows in files))
+            merged = group.mergeable(newest, compaction.RUN_BYTES)
+            if merged is not None:
+                for task in merged.tasks:
+                    files.remove(task.file.record_count)
+                files.append(merged.rows)
+                rewritten += merged.rows
+            assert len(files) <= most_files
+        assert sum(files) == added
+        assert rewritten <= (log2(added) if newest else log(added, 1.25)) * added
+
+
+def test_a_run_rewrites_a_bounded_number_of_bytes() -> None:
+    group = FileGroup(1, tuple(FileScanTask(data_file(1000)) for _ in range(20)))
+    size = group.bytes // 20
+    merged = group.mergeable(True, 10 * size)
+    assert merged is not None
+    assert merged.files == 10
+    assert group.mergeable(True, 7 * size) is None
+    large = FileGroup(1, tuple(FileScanTask(data_file(1000, compaction.SMALL_BYTES)) for _ in range(20)))
+    assert large.mergeable(False, 1 << 40) is None
+
+
+def data_file(rows: int, size: int | None = None) -> DataFile:
+    return DataFile.from_args(file_path=f"{rows}", record_count=rows, file_size_in_bytes=size or 2000 + 20 * rows)
 
 
 def test_who_reads_what_was_appended_sees_no_change(catalog: Catalog) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import ManifestGroupPlanner
 from sqlglot.parser import Parser
 
 from featurestore import FeatureStore, FeatureView, Settings, agg, check
@@ -136,6 +137,29 @@ def test_a_check_of_freshness_reads_in_the_session_of_the_run(store: FeatureStor
     assert [outcome.passed for outcome in done.checks] == [True]
     assert fetched.loads == {REGISTRY: 1, POLICIES: 1, ORDERS: 1, "features.fresh_v1": 3, EDITIONS: 1}
     assert fetched.databases == 1
+
+
+def test_a_run_plans_its_source_and_its_table_once(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With late rows, of which the changes are another plan; what was appended is published without one."""
+    store.apply([shop.customer_orders])
+    store.materialize(end=shop.NOW - timedelta(days=10))
+    planned: Counter[str] = Counter()
+    plan_files = ManifestGroupPlanner.plan_files
+
+    def planning(self: ManifestGroupPlanner, manifests: Any, *arguments: Any, **named: Any) -> Any:
+        planned["/".join(self.table_metadata.location.split("/")[-2:])] += 1
+        return plan_files(self, manifests, *arguments, **named)
+
+    monkeypatch.setattr(ManifestGroupPlanner, "plan_files", planning)
+    (done,) = store.materialize(end=shop.NOW - timedelta(days=3))
+    assert done.rows_appended > 0
+    source, table = "shop/orders", "features/customer_orders_v1"
+    assert planned == {source: 1, table: 1, REGISTRY.replace(".", "/"): 1}
+    store.catalog.load_table(ORDERS).append(shop.order_rows().slice(1, 1))
+    planned.clear()
+    (done,) = store.materialize()
+    assert done.corrections > 0
+    assert (planned[source], planned[table]) == (2, 1), "what was added to the source, and the rows that are computed again"
 
 
 def test_one_load_more_is_seen(store: FeatureStore, fetched: Fetched, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ from featurestore.lakehouse.maintenance import RemovedFiles
 from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor
 from featurestore.pipelines.maintenance import version_tags
-from featurestore.pipelines.maintenance.compact import CompactionResult, Layout, compact, feature_layout, log_layout
+from featurestore.pipelines.maintenance.compact import CompactionResult, compact, log_layout
 from featurestore.pipelines.maintenance.repair import REPAIR_COMMAND, check_table, table_identifiers
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, checkpoint_files, load_checkpoint
+from featurestore.pipelines.materialization.rewrite import Layout, feature_layout
 from featurestore.pipelines.training_sets import build_tags
 from featurestore.records import expiries
 from featurestore.records.runtime import Runtime

@@ -104,6 +104,12 @@ def tally(session: Session, view: FeatureView, relation: Handle) -> Tally:
         raise
 
 
+def first_read(view: FeatureView, end: int) -> int:
+    """From when the freshness checks of a view read events up to `end`, in microseconds; LAST if it has none."""
+    reach = [microseconds(check.within) for check in view.checks if isinstance(check, Freshness)]
+    return max(end - max(reach), times.FIRST) if reach else times.LAST
+
+
 def find_newest_event(runtime: Runtime, session: Session, view: FeatureView, source: PinnedSource, events: Events, end: int) -> int | None:
     """The time of the source's newest event at or before `end`, within the range of the view's freshness checks; in microseconds.
 
@@ -111,10 +117,9 @@ def find_newest_event(runtime: Runtime, session: Session, view: FeatureView, sou
     aggregate view also has rows at times when events leave its windows, and a run may start after the newest event. Replaces the
     source's rows in the session.
     """
-    reach = [microseconds(check.within) for check in view.checks if isinstance(check, Freshness)]
-    if not reach:
+    begin = first_read(view, end)
+    if begin > end:
         return None
-    begin = max(end - max(reach), times.FIRST)
     raw = reading.add_source(runtime, session, source, events.reads, reading.TimeBounds(begin, end)).relation
     newest = single_row(session, newest_event(events.rows(raw, begin, end)))["newest"]
     return None if newest is None else int(newest)

@@ -21,6 +21,7 @@ from featurestore.engine.results import count, single_row
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
 from featurestore.lakehouse import scans
+from featurestore.lakehouse.planned_scan import PlannedScan
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import chunks, source_columns
@@ -36,7 +37,9 @@ from featurestore.values import times
 
 @dataclass(frozen=True)
 class Task:
-    """The inputs of one run. `table` is the feature table at the start, `run` is the time of the run in microseconds."""
+    """The inputs of one run. `table` is the feature table at the start, `stored` are its rows in the run's spans, and `run` is the time of
+    the run in microseconds.
+    """
 
     runtime: Runtime
     session: Session
@@ -46,6 +49,7 @@ class Task:
     table: Table
     source: PinnedSource
     run: int
+    stored: PlannedScan
 
     @property
     def keys(self) -> list[str]:
@@ -226,7 +230,7 @@ def _add_source(task: Task, span: Span) -> reading.SourceRows:
 def _store_rows_of_span(task: Task, span: Span) -> Handle:
     """Copy the feature table's rows of the span to a table of the session."""
     within = TimeRange("feature_timestamp", times.bound(span.lower), times.bound(span.upper))
-    relation = scans.scan_snapshot(task.runtime.operator.grant(task.table), task.table.snapshot_id, time=within)
+    relation = task.stored.read(time=within)
     table, deletions = task.session.add("__fs_table", relation), DELETED in scans.names_of(relation)
     rows = chunk_rows.stored_rows(table, list(task.columns), span.lower, span.upper, deletions=deletions)
     if span.affected is not None:

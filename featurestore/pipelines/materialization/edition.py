@@ -12,6 +12,7 @@ from featurestore.errors import CommitConflict, FeatureStoreError
 from featurestore.lakehouse import commits, tables
 from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor, Edition
+from featurestore.pipelines.materialization.finished import AppendedRows
 from featurestore.pipelines.materialization.publish import OnRows, TableReader
 from featurestore.records import editions, feature_table, online_tables, stored_definition
 from featurestore.records.definitions import Applied
@@ -89,6 +90,7 @@ class EditionPublisher:
         session: Session | None = None,
         table: Table | None = None,
         fill: Fill | None = None,
+        appended: AppendedRows | None = None,
     ) -> None:
         """Add the rows and the watermark that the online store lacks of the table's current snapshot; with `full`, all rows.
 
@@ -96,7 +98,7 @@ class EditionPublisher:
         All rows are added if the online table is absent, lacks rows, or belongs to a table of another catalog.
 
         `session` is a session that may read the table's files; its tables are dropped. `table` is the feature table if it was just
-        loaded. Without them, a session is opened and the table is loaded.
+        loaded. Without them, a session is opened and the table is loaded. `appended` are the rows of the table's last commit, if known.
         """
         name = applied.table
         table, cursor, since = self._reader.load_cursors(name, table)
@@ -111,7 +113,7 @@ class EditionPublisher:
             if fill.recorded is not None and editions.is_readable(fill.recorded, table):
                 cursor = fill.recorded
         if since != cursor or replace:
-            self._reader.read(self._edition(), applied, view, table, cursor, since, replace, session)
+            self._reader.read(self._edition(), applied, view, table, cursor, since, replace, session, appended)
         self._staged[name] = _Staged(applied, view, full, fill, table, cursor, since != cursor)
 
     def commit(self) -> Outcome:

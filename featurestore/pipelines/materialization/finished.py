@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from featurestore.compiler.relations import IcebergFiles
 from featurestore.engine.session import Session
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization.checks import Outcome
@@ -22,16 +23,26 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class AppendedRows:
+    """The rows that a commit added (None if the engine cannot read their files by itself), and the snapshots before it and of it."""
+
+    before: int | None
+    snapshot_id: int
+    rows: IcebergFiles | None
+
+
+@dataclass(frozen=True)
 class FinishedRun:
     """The result of a run, and what a publish can reuse.
 
     `session` is the session of the run, with the tables that were created in it. `table` is the feature table after the run's commit;
-    None if nothing was committed, since others may have changed the table meanwhile.
+    None if nothing was committed, since others may have changed the table meanwhile. `appended` are the rows of that commit.
     """
 
     result: RunResult
     session: Session
     table: Table | None
+    appended: AppendedRows | None = None
 
 
 def combine(first: RunResult, second: RunResult) -> RunResult:

@@ -75,7 +75,7 @@ def materialize_view(
         finished = _run_with_retries(stack, runtime, applied, view, start, end, report)
         result = finished.result
         report(ViewProgress(view.name, "publish", 1, 1, result.appended))
-        publisher.add(applied, view, session=finished.session, table=finished.table)
+        publisher.add(applied, view, session=finished.session, table=finished.table, appended=finished.appended)
     return Materialization(
         view=applied.name,
         table=applied.table,

@@ -19,11 +19,12 @@ from featurestore.compiler.relations import Handle, IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.results import count
 from featurestore.engine.session import Relation, Session
-from featurestore.lakehouse import scans, tables
+from featurestore.lakehouse import compaction, scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.online.store import Cursor, Edition
+from featurestore.pipelines.materialization.finished import AppendedRows
 from featurestore.records import feature_table, online_tables
 from featurestore.records.definitions import Applied
 from featurestore.records.runtime import Runtime
@@ -83,10 +84,12 @@ class TableReader:
         since: Cursor | None,
         replace: bool,
         session: Session | None = None,
+        known: AppendedRows | None = None,
     ) -> None:
         """Read the rows to publish, and add them to the edition; with `replace`, the rows of all keys.
 
-        `session` is a session that may read the table's files; its tables are dropped. Without it, a new one is opened.
+        `session` is a session that may read the table's files; its tables are dropped. Without it, a new one is opened. `known` are the
+        rows of the table's last commit.
         """
         snapshot_id, columns, keys = cursor.snapshot_id, list(applied.columns), tuple(view.entity.keys)
         deletions = snapshot_id is not None and tables.has_column(table, snapshot_id, DELETED)
@@ -95,7 +98,7 @@ class TableReader:
         if session is not None:
             session.clear()
         with self._runtime.engine.session(data_folders(granted)) if session is None else nullcontext(session) as session:
-            log = None if since is None or replace else _open_appended(granted, since.snapshot_id, snapshot_id)
+            log = None if since is None or replace else _open_appended(granted, since.snapshot_id, snapshot_id, known)
             deleted = _store_deleted_keys(session, log, keys) if log is not None and deletions else None
             removed = None
             if log is None or (deleted is not None and count(session, deleted) > FEW_KEYS):
@@ -134,9 +137,21 @@ def _is_behind(table: Table, online: Cursor | None) -> bool:
     return online.materialized_through is not None and (through is None or online.materialized_through > through)
 
 
-def _open_appended(granted: Granted, since: int | None, until: int | None) -> Log | None:
+def _open_appended(granted: Granted, since: int | None, until: int | None, known: AppendedRows | None) -> Log | None:
     """The rows that were appended between two snapshots; None if rows were changed in another way, or if that is unknown."""
-    if since is None or until is None or not (changes := scans.read_changes(granted, since, until)).appended:
+    if since is None or until is None:
+        return None
+    planned: Relation | None
+    if (
+        known is not None
+        and known.rows is not None
+        and known.before == since
+        and compaction.only_rewritten(granted.table, known.snapshot_id, until)
+    ):
+        planned = known.rows
+    elif (changes := scans.read_changes(granted, since, until)).appended:
+        planned = changes.relation
+    else:
         return None
 
     def read(columns: Sequence[str] | None) -> Relation:
@@ -144,7 +159,7 @@ def _open_appended(granted: Granted, since: int | None, until: int | None) -> Lo
         assert rows is not None
         return rows
 
-    return _plan_once(read, changes.relation)
+    return _plan_once(read, planned)
 
 
 def _plan_once(read: Callable[[Sequence[str] | None], Relation], planned: "Relation | None" = None) -> Log:

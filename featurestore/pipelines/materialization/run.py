@@ -16,12 +16,15 @@ from featurestore.access.policies import has_policy
 from featurestore.compiler.events import events_of
 from featurestore.compiler.log_diff import DELETED, first_rows
 from featurestore.compiler.query import Query
+from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
-from featurestore.lakehouse import tables, writes
+from featurestore.lakehouse import scans, tables, writes
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.folders import data_folders
+from featurestore.lakehouse.planned_scan import PlannedScan
+from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import checks, source_columns
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
@@ -36,9 +39,10 @@ from featurestore.pipelines.materialization.compute import (
     events_are_unique,
     open_span,
 )
-from featurestore.pipelines.materialization.finished import FinishedRun, RunResult, combine
+from featurestore.pipelines.materialization.finished import AppendedRows, FinishedRun, RunResult, combine
 from featurestore.pipelines.materialization.interval import Interval, choose
 from featurestore.pipelines.materialization.row_diff import compare
+from featurestore.pipelines.materialization.run_maintenance import maintain_after_run
 from featurestore.pipelines.materialization.writing import FeatureFiles
 from featurestore.records import feature_table
 from featurestore.records.authors import AUTHOR, RUN_ID
@@ -138,8 +142,10 @@ def _compute_in_session(
     metadata_before = table.metadata_location
     with runtime.engine.session([*reading.source_folders(source), *data_folders(runtime.operator.grant(table))]) as session:
         with reading.naming_changed(source):
-            result = _compute_and_commit(runtime, session, applied, view, table, source, checkpoint, report)
-        yield FinishedRun(result, session, None if table.metadata_location == metadata_before else table)
+            result, appended = _compute_and_commit(runtime, session, applied, view, table, source, checkpoint, report)
+        if appended is not None:
+            maintain_after_run(runtime, session, view, table)
+        yield FinishedRun(result, session, None if table.metadata_location == metadata_before else table, appended)
 
 
 def _compute_and_commit(
@@ -151,8 +157,8 @@ def _compute_and_commit(
     source: PinnedSource,
     checkpoint: Checkpoint,
     report: OnViewProgress,
-) -> RunResult:
-    """Compute the remaining chunks, and commit all of them."""
+) -> tuple[RunResult, AppendedRows | None]:
+    """Compute the remaining chunks, and commit all of them; also returns the rows that the commit added, None without any."""
     state = feature_table.state_of(table.properties)
     raw = source_columns.add_columns(runtime, session, view, source)
     bound = source_columns.bind_source(view, source, raw, state)
@@ -162,11 +168,16 @@ def _compute_and_commit(
     changed = source_columns.have_changed(source, state, columns)
     if changed or (state.through is None and view.source.path is None):
         source_columns.check_types(session, applied, bound, raw)
-    task = Task(runtime, session, applied, view, events, table, source, checkpoint.run)
     report(ViewProgress(view.name, "read", 0, 1, checkpoint.rows))
     interval = choose(session, view, events, state, source, checkpoint.start, checkpoint.upper, changed)
     if interval is None:
-        return RunResult()
+        return RunResult(), None
+    # The bounds of all reads of the source and of the table, each of which is planned once.
+    earliest = min(interval.lower, checks.first_read(view, interval.upper), *(span.events_lower for span in interval.spans))
+    planned = reading.plan_rows(source, reading.TimeBounds(earliest, times.LAST))
+    spanned = TimeRange("feature_timestamp", times.bound(interval.lower), times.bound(interval.upper))
+    stored = PlannedScan(runtime.operator.grant(table), table.snapshot_id, spanned)
+    task = Task(runtime, session, applied, view, events, table, planned, checkpoint.run, stored)
     counts = count_source(task, interval.spans[0], state.newest)
     files = writes.new_data_files(table)
     with files.discard_on(BaseException), _drop_checkpoint_if_refused(table):
@@ -177,8 +188,8 @@ def _compute_and_commit(
         properties = _next_state(state, interval, checkpoint, counts.newest, types, columns).to_properties()
         summary = {**properties, **_summary(applied, interval, counts, outcomes), AUTHOR: runtime.author}
         files.keep(checkpoint.files, checkpoint.rows - files.rows)
-        writes.append_files(table, files, summary=summary, properties=properties, drop=[CHECKPOINT])
-    return RunResult(
+        before, made = table.snapshot_id, writes.append_files(table, files, summary=summary, properties=properties, drop=[CHECKPOINT])
+    result = RunResult(
         max(interval.lower, times.FIRST),
         interval.upper,
         checkpoint.computed,
@@ -188,6 +199,10 @@ def _compute_and_commit(
         counts.null_keys,
         outcomes,
     )
+    if made is None:
+        return result, None
+    rows = scans.written_rows(runtime.operator.grant(table), files.described)
+    return result, AppendedRows(before, made, rows if isinstance(rows, IcebergFiles) else None)
 
 
 def _summary(applied: Applied, interval: Interval, counts: SourceCounts, outcomes: Sequence[Outcome]) -> dict[str, str]:

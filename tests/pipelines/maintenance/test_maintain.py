@@ -15,9 +15,10 @@ from featurestore.compiler.query import text_query
 from featurestore.errors import RequestError
 from featurestore.lakehouse import compaction, tables
 from featurestore.pipelines.maintenance import maintain
-from featurestore.pipelines.maintenance.compact import compact, feature_layout
+from featurestore.pipelines.maintenance.compact import compact
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, Checkpoint
+from featurestore.pipelines.materialization.rewrite import feature_layout
 from featurestore.values.times import micros
 from tests.worlds import STAMP, Template, load_source
 
