@@ -1,6 +1,9 @@
 """Check a view against its pinned source, without reading rows."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
 
 from featurestore.compiler.bound_view import bind_view
 from featurestore.dsl.definitions import owner_of
@@ -20,33 +23,54 @@ def add_columns(runtime: Runtime, session: Session, source: PinnedSource) -> Raw
     return RawColumns(relation, session.schema(relation))
 
 
-def inspect_source(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> Inspected:
-    """Compile a checked view against its source, or against the error with which the source could not be opened."""
-    owner = owner_of(view.source)
-    if isinstance(source, FeatureStoreError):
-        return failed_inspection(FieldProblem(owner, "", source.message))
-    with runtime.engine.brief() as session:
+class SourceInspector:
+    """Inspects views against their sources. The columns of each source are read once, into a session that its views share.
+
+    A context manager, which closes the sessions.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stack = ExitStack()
+        self._opened: list[tuple[PinnedSource, Session, RawColumns]] = []
+
+    def inspect(self, view: FeatureView, source: PinnedSource | FeatureStoreError) -> Inspected:
+        """Compile a checked view against its source, or against the error with which the source could not be opened."""
+        owner = owner_of(view.source)
         try:
-            raw = add_columns(runtime, session, source)
-            reading.require_keys(runtime, source, view.entity.keys)
+            session, opened, raw = self._open(source)
+            reading.require_keys(self._runtime, opened, view.entity.keys)
         except FeatureStoreError as error:
             return failed_inspection(FieldProblem(owner, "", error.message))
         inspected = inspect_view(session, bind_view(view, list(raw.types)), raw)
-    unknown = [] if inspected.events is None else reading.unknown_types(runtime, source, inspected.events.reads)
-    return failed_inspection(*problems_at(owner, "format", unknown)) if unknown else inspected
+        unknown = [] if inspected.events is None else reading.unknown_types(self._runtime, opened, inspected.events.reads)
+        return failed_inspection(*problems_at(owner, "format", unknown)) if unknown else inspected
 
-
-def inspect_names(runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError) -> list[FieldProblem]:
-    """The unknown names in a view, which may have other problems; its source is checked."""
-    owner = owner_of(view.source)
-    if isinstance(source, FeatureStoreError):
-        return [FieldProblem(owner, "", source.message)]
-    with runtime.engine.brief() as session:
+    def name_problems(self, view: FeatureView, source: PinnedSource | FeatureStoreError) -> list[FieldProblem]:
+        """The unknown names in a view, which may have other problems; its source is checked."""
         try:
-            raw = add_columns(runtime, session, source)
+            session, _, raw = self._open(source)
         except FeatureStoreError as error:
-            return [FieldProblem(owner, "", error.message)]
+            return [FieldProblem(owner_of(view.source), "", error.message)]
         return name_problems(session, bind_view(view, list(raw.types)), raw)
+
+    def _open(self, source: PinnedSource | FeatureStoreError) -> tuple[Session, PinnedSource, RawColumns]:
+        """The session with the columns of a source. Raises: the error in its place; as `add_columns`."""
+        if isinstance(source, FeatureStoreError):
+            raise source
+        for known, session, raw in self._opened:
+            if known is source:
+                return session, known, raw
+        session = self._stack.enter_context(self._runtime.engine.brief())
+        raw = add_columns(self._runtime, session, source)
+        self._opened.append((source, session, raw))
+        return session, source, raw
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
 
 
 def inspect_checks(runtime: Runtime, view: FeatureView, columns: Mapping[str, str]) -> list[FieldProblem]:

@@ -35,12 +35,13 @@ class AppendedRows:
 class FinishedRun:
     """The result of a run, and what a publish can reuse.
 
-    `session` is the session of the run, with the tables that were created in it. `table` is the feature table after the run's commit;
-    None if nothing was committed, since others may have changed the table meanwhile. `appended` are the rows of that commit.
+    `session` is the session of the run, with the tables that were created in it; None if it needed none. `table` is the feature table
+    after the run's commit; None if nothing was committed, since others may have changed the table meanwhile. `appended` are the rows of
+    that commit.
     """
 
     result: RunResult
-    session: Session
+    session: Session | None
     table: Table | None
     appended: AppendedRows | None = None
 

@@ -8,15 +8,14 @@ from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import source_columns
 from featurestore.records import feature_table, source_pins
 from featurestore.records.feature_table import State
-from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
 from featurestore.sources.bind import Inspected
-from featurestore.sources.inspect_source import inspect_source
+from featurestore.sources.inspect_source import SourceInspector
 from featurestore.sources.pinned_source import PinnedSource, source_tables
 
 
 def inspect_if_changed(
-    runtime: Runtime, view: FeatureView, source: PinnedSource | FeatureStoreError, table: Table | None
+    inspector: SourceInspector, view: FeatureView, source: PinnedSource | FeatureStoreError, table: Table | None
 ) -> Inspected | None:
     """Inspect a view against its source (or the error in its place); None if the source's columns are those of the last run.
 
@@ -27,12 +26,12 @@ def inspect_if_changed(
     state = feature_table.state_of(table.properties)
     if isinstance(source, FeatureStoreError):
         if view.source.path is None and isinstance(source, NotFound | RequestError):
-            return inspect_source(runtime, view, source)
+            return inspector.inspect(view, source)
         raise source
     if _has_same_columns(source, state):
         return None
     definition = reading.with_known_types(view.source, state.types)
-    return inspect_source(runtime, replace(view, source=definition), replace(source, source=definition))
+    return inspector.inspect(replace(view, source=definition), replace(source, source=definition))
 
 
 def _has_same_columns(source: PinnedSource, state: State) -> bool:

@@ -31,7 +31,7 @@ from featurestore.records import stored_definition
 from featurestore.records.definitions import Applied, Registry, read_registry
 from featurestore.records.runtime import Runtime
 from featurestore.sources.bind import Inspected
-from featurestore.sources.inspect_source import inspect_checks, inspect_names, inspect_source
+from featurestore.sources.inspect_source import SourceInspector, inspect_checks
 from featurestore.sources.type_changes import type_changes
 from featurestore.values.humanize import format_names
 
@@ -112,11 +112,11 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     ]
     sound = [view for view in definitions.views if not wrong & {object_title(*owner_of(item)) for item in (view, view.source, view.entity)}]
     state = load_catalog_state(runtime, registry, definitions, sound, wrong)
-    for view in definitions.views:
-        if view not in sound and view.name in state.sources:
-            named = inspect_names(runtime, view, state.sources[view.name])
-            problems.extend(map(definitions.locate, named))
-    views = [step for view in sound if (step := _view_step(runtime, state, view, definitions, problems)) is not None]
+    with SourceInspector(runtime) as inspector:
+        for view in definitions.views:
+            if view not in sound and view.name in state.sources:
+                problems.extend(map(definitions.locate, inspector.name_problems(view, state.sources[view.name])))
+        views = [step for view in sound if (step := _view_step(runtime, inspector, state, view, definitions, problems)) is not None]
     if problems:
         raise DefinitionError(problems)
     versions = {step.name: step.result for step in views}
@@ -162,11 +162,13 @@ def _unversioned_step(registry: Registry, kind: str, name: str, document: Mappin
     return Step("update words", kind, name, 1, _changed_fields(current.document, document), result)
 
 
-def _view_step(runtime: Runtime, state: CatalogState, view: FeatureView, definitions: Definitions, problems: list[Problem]) -> Step | None:
+def _view_step(
+    runtime: Runtime, inspector: SourceInspector, state: CatalogState, view: FeatureView, definitions: Definitions, problems: list[Problem]
+) -> Step | None:
     current, source, document = state.same.get(view.name), state.sources[view.name], documents.document(view)
     if current is None:
-        return _next_version_step(runtime, state.registry, view, inspect_source(runtime, view, source), definitions, problems)
-    inspected = inspect_if_changed(runtime, view, source, state.tables[current.table])
+        return _next_version_step(runtime, state.registry, view, inspector.inspect(view, source), definitions, problems)
+    inspected = inspect_if_changed(inspector, view, source, state.tables[current.table])
     if inspected is not None and type_changes(current.columns, inspected.columns):
         return _next_version_step(runtime, state.registry, view, inspected, definitions, problems)
     problem_text = "" if inspected is None else "; ".join(map(str, inspected.problems))
