@@ -19,7 +19,7 @@ from featurestore.errors import CommitConflict
 from featurestore.lakehouse import scans, tables, type_mapping
 from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.catalog_errors import translating_errors
-from featurestore.lakehouse.commits import begin, commit, stage_properties
+from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, stage_properties
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.row_groups import ROW_GROUP_ROWS, group_rows
@@ -167,11 +167,11 @@ class Rewrite:
         """Delete the new files instead of committing them."""
         self._new.discard()
 
-    def commit(self, notes: Notes) -> tuple[int | None, int]:
+    def commit(self, notes: Notes, attempts: int = ATTEMPTS) -> tuple[int | None, int]:
         """Swap the files in, keeping what was appended meanwhile; returns the ids of the previous and the new snapshot.
 
         The snapshot is a `replace`, which incremental readers of appended rows skip, or an `overwrite` if rows were dropped.
-        Raises: CommitConflict if one of the old files is gone from the table, or after too many conflicts; OutOfResources: every new
+        Raises: CommitConflict if one of the old files is gone from the table, or after `attempts` conflicts; OutOfResources: every new
         file is deleted then. CommitUnknown: the commit may have landed.
         """
         before: int | None = None
@@ -186,7 +186,7 @@ class Rewrite:
             return transaction
 
         with self._new.discard_on(BaseException):
-            commit(self._table, stage, undone="its files were not compacted", sending=self._new.sending_commit)
+            commit(self._table, stage, attempts=attempts, undone="its files were not compacted", sending=self._new.sending_commit)
         return before, made
 
     def _refuse_gone(self, table: Table) -> None:

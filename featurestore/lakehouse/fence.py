@@ -14,21 +14,21 @@ from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate, SetSnapshotRefUpdate, TableRequirement
 
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse.commits import Stage, begin, commit, execute, reload, retry
+from featurestore.lakehouse.commits import ATTEMPTS, Stage, begin, commit, execute, reload, retry
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements
 from featurestore.lakehouse.table import Table
 
 FENCE = "featurestore-fence"
 
 
-def commit_fenced(table: Table, stage: Stage, *, undone: str = "nothing was changed") -> bool:
+def commit_fenced(table: Table, stage: Stage, *, undone: str = "nothing was changed", attempts: int = ATTEMPTS) -> bool:
     """Commit the removal of snapshots or tags on the newest state, as `commits.commit`; it lands only if nobody set a tag meanwhile.
 
-    Raises: CommitConflict after too many conflicts; else as `commits.execute` and what `stage` raises.
+    Raises: CommitConflict after `attempts` conflicts; else as `commits.execute` and what `stage` raises.
     """
     if isinstance(table.iceberg.catalog, MetastoreCatalog):
         fresh = reload(table)
-        done = commit(fresh, stage, undone=undone)
+        done = commit(fresh, stage, undone=undone, attempts=attempts)
         table.show(fresh)
         return done
     sent = False
@@ -50,7 +50,7 @@ def commit_fenced(table: Table, stage: Stage, *, undone: str = "nothing was chan
         if not sent:
             raise conflict
 
-    return retry(table.name, attempt, undone=undone, recover=recover)
+    return retry(table.name, attempt, undone=undone, attempts=attempts, recover=recover)
 
 
 def _with_fence_removed(table: Table, transaction: Transaction, mark: str) -> Transaction:

@@ -17,6 +17,9 @@ MOST_SNAPSHOTS = 64
 KEPT_SNAPSHOTS = 32
 """How many of them are left: half, so that an expiry is one commit in as many others."""
 
+ATTEMPTS = 3
+"""Attempts of an expiry."""
+
 
 def has_many_snapshots(table: Table) -> bool:
     """Whether the table has more than MOST_SNAPSHOTS snapshots that nothing pins, as the handle shows it."""
@@ -28,13 +31,14 @@ def bound_snapshots(table: Table, note: ExpiryNote, readers: Callable[[], Collec
 
     The heads of tags and branches are kept, and those where incremental readers stand, which `readers` returns. No file is deleted: see
     `maintenance.remove_orphan_files`. The commit also sets the properties that `note` returns. The handle then shows the new state.
-    Raises: CommitConflict after too many conflicts.
+    Raises: CommitConflict after a few conflicts: a later run does it.
     """
     if not has_many_snapshots(table):
         return 0
     stand = frozenset(readers())
     expired: list[int] = []
-    commit_fenced(table, partial(_stage, note=note, readers=stand, expired=expired), undone="no snapshot was expired")
+    stage = partial(_stage, note=note, readers=stand, expired=expired)
+    commit_fenced(table, stage, undone="no snapshot was expired", attempts=ATTEMPTS)
     return len(expired)
 
 

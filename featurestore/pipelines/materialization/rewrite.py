@@ -13,6 +13,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict
 from featurestore.lakehouse import compaction
+from featurestore.lakehouse.commits import ATTEMPTS
 from featurestore.lakehouse.compaction import FileGroup, Rewrite
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
@@ -74,10 +75,13 @@ def layout_of(view: FeatureView) -> Layout:
     return Layout(("created_timestamp",), tuple(view.entity.keys), not versioned)
 
 
-def rewrite(session: Session, granted: Granted, layout: Layout, jobs: Sequence[Job], horizon: int | None = None) -> tuple[int | None, int]:
+def rewrite(
+    session: Session, granted: Granted, layout: Layout, jobs: Sequence[Job], horizon: int | None = None, attempts: int = ATTEMPTS
+) -> tuple[int | None, int]:
     """Write the files that replace those of the jobs, and swap them in by one commit; with a `horizon`, without superseded rows.
 
-    Returns the snapshots before and after. Raises: CommitConflict if one of the files is gone, or a backfill has started; OutOfResources.
+    Returns the snapshots before and after. Raises: CommitConflict if one of the files is gone, if a backfill has started, or
+    after `attempts` conflicts; OutOfResources.
     """
     swap = Rewrite(granted)
     try:
@@ -88,7 +92,7 @@ def rewrite(session: Session, granted: Granted, layout: Layout, jobs: Sequence[J
     except BaseException:
         swap.discard()
         raise
-    return swap.commit(partial(_summary_and_properties, layout=layout, dropped=swap.dropped, horizon=horizon))
+    return swap.commit(partial(_summary_and_properties, layout=layout, dropped=swap.dropped, horizon=horizon), attempts)
 
 
 def _summary_and_properties(

@@ -37,7 +37,7 @@ def _merge_small_files(runtime: Runtime, table: Table, *, session: Session, view
     granted = runtime.operator.grant(table)
     groups = compaction.mergeable_groups(granted)
     if groups:
-        rewrite(session, granted, layout_of(view), [Job(group) for group in groups])
+        rewrite(session, granted, layout_of(view), [Job(group) for group in groups], attempts=snapshot_bound.ATTEMPTS)
         logger.info("merged %d small files of %s", sum(group.files for group in groups), table.name)
 
 
