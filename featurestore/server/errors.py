@@ -28,9 +28,10 @@ from featurestore.errors import (
     TypeMismatch,
     Unauthorized,
 )
+from featurestore.library_messages import PRIVATE
 from featurestore.masking import logger_of
 from featurestore.server.access.access import by_whom, without_hidden_names
-from featurestore.server.error_body import LISTED, PRIVATE, TEXT, document, document_of
+from featurestore.server.error_body import LISTED, TEXT, document, document_of
 from featurestore.server.logs import printable
 from featurestore.values import json_encoding
 

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from featurestore.masking import scrub
+from featurestore.errors import FeatureStoreError
+from featurestore.library_messages import own_message
 from featurestore.pipelines.lineage_events import facets
 from featurestore.pipelines.lineage_events.facets import Json, RunDatasets
 from featurestore.records.runtime import Runtime
@@ -33,8 +34,10 @@ class RunReport:
         self._end("COMPLETE", {}, find)
 
     def fail(self, error: BaseException) -> None:
-        """The run has failed."""
-        message = scrub(str(error)) or type(error).__name__
+        """The run has failed. The event goes to others than may read rows: it has nothing that an error quotes of them."""
+        # Further lines, as those of failed checks, name rows.
+        first = own_message(error).partition("\n")[0] if isinstance(error, FeatureStoreError) else ""
+        message = f"{type(error).__name__}: {first}".rstrip(": ")
         self._end("FAIL", facets.facet("errorMessage", message=message, programmingLanguage="python"), RunDatasets)
 
     def abort(self) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from featurestore.lakehouse import history_rewrite, maintenance, scans, tables, tags
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.history_rewrite import Matches, RewrittenHistory
-from featurestore.pipelines.maintenance import erasure_places
+from featurestore.pipelines.maintenance import erasure_jobs, erasure_places
 from featurestore.pipelines.maintenance.erasure_places import Subject
 from featurestore.pipelines.maintenance.erasure_result import ErasedTable, ErasedTrainingSet, Erasure
 from featurestore.pipelines.maintenance.maintain import GRACE
@@ -177,8 +177,7 @@ class _Search:
                 self._remaining.append(
                     f"{place}: {format_plural(count, 'row')} of a source table, which is not the store's; delete them there"
                 )
-        for spine in (self._runtime.settings.home_path() / "jobs").rglob("spine.arrow"):
-            self._remaining.append(f"{spine}: the spine of a training set that a server is to build; wait for it, and erase again")
+        self._remaining += erasure_jobs.erase_jobs(self._runtime.settings.home_path(), self._subject.values, self._number is None)
         if (self._runtime.settings.home_path() / SPOOL).exists():
             self._remaining.append(
                 f"{SPOOL}: predictions that wait to be logged, or waited; stop the servers and delete the file when it is empty"

@@ -64,12 +64,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one check in one run; `message` has the figures, whether it passed or not."""
+    """The outcome of one check in one run; `message` has the figures, whether it passed or not, and the keys of a row that broke it.
+
+    `recorded` is the message without that row; None: it has none.
+    """
 
     name: str
     severity: str
     passed: bool
     message: str
+    recorded: str | None = field(default=None, compare=False)
 
     @property
     def line(self) -> str:
@@ -78,8 +82,8 @@ class Outcome:
         return self.message if named else f"{self.name}: {self.message}"
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return asdict(self)
+        """A JSON-ready form, with the message."""
+        return {"name": self.name, "severity": self.severity, "passed": self.passed, "message": self.message}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Outcome":
@@ -129,7 +133,7 @@ def judge(view: FeatureView, tally: Tally, newest: int | None, end: int, continu
     """The outcome of each check of a view, in order, from the tally of all rows of a run and the result of `find_newest_event`.
 
     `end` is the end of the run's interval in microseconds. `continues`: the run starts at the watermark, where it is normal that there
-    are no new rows. `withhold`: outcomes, which are recorded, name no row, since a policy may hide it.
+    are no new rows. `withhold`: outcomes name no row, since a policy may hide it.
     """
     if withhold:
         tally = replace(tally, breaches={name: replace(breach, first=None) for name, breach in tally.breaches.items()})
@@ -148,8 +152,12 @@ def raise_on_errors(view: FeatureView, outcomes: Sequence[Outcome]) -> None:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """The outcomes as properties of a snapshot's summary; empty for a view without checks."""
-    return {CHECKS: json.dumps([outcome.to_dict() for outcome in outcomes])} if outcomes else {}
+    """The outcomes as properties of a snapshot's summary; empty for a view without checks.
+
+    They name no row: whoever loads the table reads its summaries, and an erasure removes rows and not words.
+    """
+    recorded = [{**outcome.to_dict(), "message": outcome.recorded or outcome.message} for outcome in outcomes]
+    return {CHECKS: json.dumps(recorded)} if outcomes else {}
 
 
 def _count_breaches(session: Session, view: FeatureView, relation: Handle) -> Tally:
@@ -172,7 +180,8 @@ def _judge(view: FeatureView, check: Check, tally: Tally, newest: int | None, en
         breach = tally.breaches[check.name]
         # Exact, as the number was written: the double nearest to 0.07 is greater than 0.07, so 7 rows of 100 would not be enough.
         passed = tally.rows - breach.rows >= Fraction(repr(check.at_least)) * tally.rows
-        message = _describe_breach(check, breach, tally.rows)
+        recorded = _describe_breach(check, replace(breach, first=None), tally.rows)
+        return Outcome(check.name, check.severity, passed, _describe_breach(check, breach, tally.rows), recorded)
     return Outcome(check.name, check.severity, passed, message)
 
 

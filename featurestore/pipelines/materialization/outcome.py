@@ -6,7 +6,8 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources
+from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources, message_of
+from featurestore.library_messages import PRIVATE, own_message
 from featurestore.masking import logger_of
 from featurestore.pipelines.lineage_events.materializations import MaterializationReports
 from featurestore.pipelines.materialization.edition import EditionPublisher
@@ -101,9 +102,6 @@ def materialize_views(
             except FeatureStoreError as error:
                 if report_errors:
                     raise
-                if withheld:
-                    # The engine's own words may have values of rows.
-                    error.details.pop("reason", None)
                 failures.append(Failure(applied.name, applied.table, _name_view(applied.name, error)))
                 if _is_for_all(runtime, error):
                     break
@@ -115,6 +113,10 @@ def materialize_views(
                 if _is_full(error):
                     break
         outcome = _commit_edition(publisher, done, failures, report)
+        for failure in outcome.failures if withheld else ():
+            # The words of other libraries may have values of rows.
+            failure.error.message = own_message(failure.error)
+            failure.error.details.pop(PRIVATE, None)
         reports.end({run.table: run.snapshot_id for run in outcome}, {failure.table: failure.error for failure in outcome.failures})
         return outcome
 
@@ -144,7 +146,7 @@ def _name_view(view: str, error: FeatureStoreError) -> FeatureStoreError:
 
 
 def _unexpected_error(view: str, error: Exception) -> FeatureStoreError:
-    unexpected = FeatureStoreError(f"view {view}: unexpected error ({type(error).__name__}: {error})")
+    unexpected = FeatureStoreError(f"view {view}: unexpected error ({type(error).__name__})", reason=message_of(error))
     unexpected.__cause__ = error
     return unexpected
 

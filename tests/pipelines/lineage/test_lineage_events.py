@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from featurestore import FeatureStore, Settings
-from featurestore.errors import NotFound
+from featurestore import FeatureStore, FeatureView, Settings, Source, check
+from featurestore.errors import FeatureStoreError, NotFound
 from featurestore.pipelines.lineage_events.datasets import location_name
 from featurestore.pipelines.lineage_events.facets import DatasetName
 from featurestore.values import times
-from tests.lineage_world import open_lineage_world
+from tests.lineage_world import customer, open_lineage_world
 
 pytestmark = pytest.mark.slow
 
@@ -162,6 +162,14 @@ def test_a_failed_run_says_why_and_an_interrupted_one_is_aborted(tmp_path: Path,
         own.catalog.drop_table("shop.rates")
         with pytest.raises(NotFound):
             own.materialize("spend")
+        # What is wrong with rows names rows, which those who collect events may not read.
+        orders = Source("noted", table="shop.orders", timestamp="ordered_at")
+        broken = FeatureView("broken", customer, orders, features={"number": "CAST(note AS INTEGER)"})
+        checked = FeatureView("checked", customer, orders, features=["note"], checks=[check.that("note = 'none'")])
+        own.apply([broken, checked])
+        for view, named in ((broken, "string 'x'"), (checked, "e.g. customer_id=1")):
+            with pytest.raises(FeatureStoreError, match=named):
+                own.materialize(view.name)
     ends = {
         event["job"]["name"]: (event["eventType"], event["run"]["facets"].get("errorMessage", {}).get("message", ""))
         for event in read_events(tmp_path)[before:]
@@ -170,6 +178,8 @@ def test_a_failed_run_says_why_and_an_interrupted_one_is_aborted(tmp_path: Path,
     assert ends["materialize.profile_v1"] == ("ABORT", "")
     kind, message = ends["materialize.spend_v2"]
     assert (kind, "no table 'shop.rates'" in message) == ("FAIL", True)
+    assert ends["materialize.broken_v1"] == ("FAIL", "RequestError: view broken: the SQL fails on these data")
+    assert ends["materialize.checked_v1"] == ("FAIL", "CheckFailed: view checked: 1 check failed; nothing was written")
 
 
 def test_events_that_cannot_be_sent_change_nothing(

@@ -1,6 +1,7 @@
 """An entity's key is erased from every byte that the store keeps, and everything else stays as it was."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.manifest import DataFileContent
 
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
+from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg, check
 from featurestore.errors import Conflict, NotFound, RequestError
 from featurestore.lakehouse import history_rewrite, scans, tables
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.maintenance import erasure, maintain
+from featurestore.server.jobs.job import State
+from featurestore.server.jobs.job_store import JobStore
 from tests.granting import grant
 from tests.lakehouse.deletes import delete_rows
 from tests.worlds import STAMP, Template, load_source
@@ -166,6 +169,25 @@ def test_the_store_goes_on(store: FeatureStore) -> None:
     assert all(run.rows_appended == 0 for run in store.materialize())
     with FeatureStore(home=store.settings.home) as reopened:
         assert reopened.training_sets() == store.training_sets()
+
+
+def test_outcomes_of_checks_and_jobs_forget_it_too(store: FeatureStore) -> None:
+    store.apply([replace(notes, checks=[check.that(f"customer <> '{CANARY[:6]}' || '{CANARY[6:]}'", severity="warn")])])
+    store.catalog.load_table("shop.orders").append(rows(10, 20_200))
+    (run,) = store.materialize("notes")
+    assert f"e.g. customer={CANARY}" in run.checks[0].message
+    jobs = JobStore(Path(store.settings.home) / "jobs")
+    states: dict[str, State] = {"ended": "failed", "other": "failed", "live": "running"}
+    for id, state in states.items():
+        name = "somebody" if id == "other" else CANARY
+        job, _ = jobs.add(id, "verification", {}, lambda folder: None)
+        jobs.write(replace(job, state=state, result=[{"key": {"customer": name}}], error={"message": f"e.g. customer={name} at noon"}))
+    planned = [place for place in store.erase("customer", CANARY, dry_run=True).remaining if "the record of a job" in place]
+    assert [place.split("/")[-2] for place in planned] == ["ended", "live"]
+    erased = store.erase("customer", CANARY)
+    assert [place.split("/")[-2] for place in erased.remaining if "the record of a job" in place] == ["live"]
+    assert files_with(store) == ["jobs/live/job.json"]
+    assert jobs.get("other") is not None
 
 
 def test_sets_of_several_schemas_in_one_table(store: FeatureStore) -> None:
