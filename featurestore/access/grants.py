@@ -121,6 +121,12 @@ def remove_grant(runtime: Runtime, grant: Grant, by: str | None) -> GrantRecord:
     return before[0]
 
 
+def revoke_all(runtime: Runtime, on: Securable, by: str | None) -> None:
+    """Revoke all grants on an object that was removed, so that another one of its name is nobody's. Raises: NotReady."""
+    if any(grant.on == on for grant in read_grants(runtime)):
+        _change(runtime, by, lambda records: [(REVOKED, grant) for grant in records if grant.on == on])
+
+
 def read_grants(runtime: Runtime) -> dict[Grant, GrantRecord]:
     """The grants in force, the oldest first. Raises: NotReady."""
     table = tables.find(runtime.catalog, grants_table(runtime.settings))

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-from featurestore.access.grants import Grant, add_grants, read_grants, remove_grant
+from featurestore.access.grants import Grant, add_grants
 from featurestore.access.principal import RESERVED
-from featurestore.access.privileges import Grantee, GranteeKind, Kind, Privilege, Securable
-from featurestore.errors import NotFound
+from featurestore.access.privileges import Grantee, GranteeKind, Privilege, Securable
 from featurestore.records.runtime import Runtime
 
 
@@ -20,15 +19,3 @@ def record_owner(runtime: Runtime, created: Iterable[Securable]) -> None:
     owned = [Grant(Privilege.OWN, on, Grantee(GranteeKind.USER, creator)) for on in created]
     if owned:
         add_grants(runtime, owned, creator)
-
-
-def forget_owner(runtime: Runtime, kind: Kind, name: str) -> None:
-    """Record that an object that was removed has no owner, so that another one of its name is not its owner's. Raises: NotReady."""
-    on = Securable(kind, name)
-    for grant in read_grants(runtime):
-        if grant.privilege is Privilege.OWN and grant.on == on:
-            try:
-                remove_grant(runtime, grant, runtime.author or None)
-            except NotFound:
-                # Another process was faster.
-                continue

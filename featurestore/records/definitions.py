@@ -124,6 +124,10 @@ class Registry:
         """Whether a version of this number is applied."""
         return any(applied.version == row.version for applied in self.rows.get((row.kind, row.name), ()))
 
+    def is_removed(self, kind: str, name: str) -> bool:
+        """Whether there was a definition of this name, of which no version is applied any more."""
+        return (kind, name) in self.removed and (kind, name) not in self.rows
+
     def all_rows(self) -> Iterable[Sequence[Applied]]:
         """The versions of each definition, then the removed versions of each."""
         return [*self.rows.values(), *self.removed.values()]

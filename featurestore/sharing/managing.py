@@ -100,6 +100,15 @@ def remove_from_share(runtime: Runtime, share: str, on: str, rights: Rights) -> 
     return describe_share(append_event(runtime, TABLE_REMOVED, check), name)
 
 
+def take_out_of_shares(runtime: Runtime, on: SharedObject) -> None:
+    """Record that an object that was removed is in no share any more, so that another one of its name is not shared. Raises: NotReady."""
+    for share in read_sharing(runtime).shares.values():
+        for entry in share.tables.values():
+            if entry.on == on:
+                event = {"share": share.name, "schema_name": entry.schema, "table_name": entry.name}
+                append_event(runtime, TABLE_REMOVED, lambda _, event=event: event)  # type: ignore[misc]
+
+
 def list_shares(runtime: Runtime, rights: Rights) -> list[ShareInfo]:
     """The shares by name: all of them with SHARE on the catalog, else those with tables that the principal may see, with only these."""
     sharing = read_sharing(runtime)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from featurestore import FeatureService, FeatureStore, Grant
+from featurestore import FeatureService, FeatureStore, Grant, Mask, TablePolicy
 from featurestore.access.principal import LOCAL, Principal
 from featurestore.access.rights import Rights
-from featurestore.errors import Forbidden
+from featurestore.errors import Forbidden, NotFound
+from featurestore.pipelines.maintenance import removal
 from featurestore.store import PrincipalStore
 from tests import shop, worlds
 from tests.access.test_principal_store import BUILD, build
@@ -106,15 +107,46 @@ def test_the_owner_hands_it_over(store: FeatureStore) -> None:
     her.grant("READ", "TABLE shop.orders", "USER him")
 
 
-def test_what_is_removed_has_no_owner(store: FeatureStore) -> None:
-    platform = administrator(store)
-    platform.create_table("spending", "k", schema=SCHEMA)
-    platform.apply([*shop.DEFINITIONS, FeatureService("second", features=[shop.customer_orders])])
+def test_what_is_removed_is_nobodys(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one of its name is neither its owner's, nor readable by whom it was granted to, nor shared. Its policy stays."""
+    platform, her = administrator(store), store.as_principal("her")
+    second = FeatureService("second", features=[shop.customer_orders])
+    table, others = TablePolicy("spending", masks={"x": Mask("NULL")}), Grant("READ", on="VIEW customer_orders", to="USER her")
+
+    def create() -> None:
+        platform.create_table("spending", "k", schema=SCHEMA)
+        platform.apply([*shop.DEFINITIONS, second])
+
+    create()
+    store.apply([table, others, Grant("MANAGE", on=second, to="USER her"), Grant("READ", on="VIEW spending", to="USER her")])
+    store.create_share("partners")
+    for on in ("VIEW spending", "VIEW customer_orders"):
+        store.add_to_share("partners", on)
+    before = store.grants()
     store.remove_view("spending", dry_run=True)
-    assert len(owners(store)) == 2
+    store.remove_service("second", dry_run=True)
+    assert store.grants() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "_drop", kill)
+        with pytest.raises(KeyboardInterrupt):
+            store.remove_view("spending")
     store.remove_view("spending")
-    store.remove_service("second")
-    assert owners(store) == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "revoke_all", kill)
+        with pytest.raises(KeyboardInterrupt):
+            store.remove_service("second")
+    with pytest.raises(NotFound):
+        store.remove_service("second")
+    assert [grant.on for grant in store.grants()] == ["VIEW customer_orders"]
     store.create_table("spending", "k", schema=SCHEMA)
-    with pytest.raises(Forbidden):
-        store.as_principal("platform").view("spending")
+    store.apply([*shop.DEFINITIONS, second])
+    assert [table.on for table in store.shares()[0].tables] == ["VIEW customer_orders"]
+    for principal in (store.as_principal("platform"), her):
+        for read in (principal.view, principal.service):
+            with pytest.raises(Forbidden):
+                read("spending" if read == principal.view else "second")
+    assert [rule.on for rule in store.policies()] == ["VIEW spending"]
+
+
+def kill(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from featurestore.access.owners import forget_owner
-from featurestore.access.privileges import Kind
+from featurestore.access.grants import revoke_all
+from featurestore.access.privileges import Kind, Securable
 from featurestore.errors import Conflict
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
@@ -19,6 +19,8 @@ from featurestore.records.recorded_models import registered_models
 from featurestore.records.runtime import Runtime
 from featurestore.records.serving_version import resolve_service
 from featurestore.records.stored_sets import TAG
+from featurestore.sharing.managing import take_out_of_shares
+from featurestore.sharing.shared_object import SharedKind, SharedObject
 from featurestore.values import times
 from featurestore.values.humanize import format_names
 from featurestore.values.result import Result
@@ -82,12 +84,16 @@ def remove_view(runtime: Runtime, view: str, dry_run: bool = False) -> Removal:
 def remove_service(runtime: Runtime, service: str, dry_run: bool = False) -> Removal:
     """Remove a service with all its versions. Models trained with it keep working: each has its own copy of it. Raises: NotFound."""
     known = definitions.read_registry(runtime)
+    on = Securable(Kind.SERVICE, service)
+    if known.is_removed("service", service) and not dry_run:
+        # By a call that was interrupted.
+        revoke_all(runtime, on, runtime.author or None)
     known.get("service", service)
     rows = known.rows["service", service]
     if not dry_run:
         _write(runtime, [_mark_removed(row, {}) for row in rows], known.snapshot_id)
         runtime.online.touch()
-        forget_owner(runtime, Kind.SERVICE, service)
+        revoke_all(runtime, on, runtime.author or None)
     return Removal("service", service, tuple(row.version for row in rows), (), 0, 0)
 
 
@@ -104,9 +110,11 @@ def _remove(
         if marked:
             _write(runtime, [*marked, *(_mark_removed(row, {}) for row in obsolete)], known.snapshot_id)
         _refuse_pinned(runtime, view, rows, obsolete)
+        if definitions.read_registry(runtime).is_removed("view", view):
+            # Before the tables, by which an interrupted removal is found.
+            revoke_all(runtime, Securable(Kind.VIEW, view), runtime.author or None)
+            take_out_of_shares(runtime, SharedObject(SharedKind.VIEW, view))
         contents = [_drop(runtime, row) for row in rows]
-        if not definitions.read_registry(runtime).rows.get(("view", view)):
-            forget_owner(runtime, Kind.VIEW, view)
     services = tuple(f"{row.name} v{row.version}" for row in obsolete)
     versions = tuple(row.version for row in rows)
     return Removal("view", view, versions, services, sum(table.files for table in contents), sum(table.bytes for table in contents))
