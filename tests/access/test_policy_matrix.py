@@ -1,34 +1,41 @@
-"""Every verb that takes grants, for principals under policies: no value that a policy hides is in what it returns, raises or logs."""
+"""Every verb that takes grants, for principals under policies: no value that a policy hides, and nothing of a policy's SQL, is in what it
+returns, raises or logs, nor in the files of the audit log and of lineage events.
+"""
 
 import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from featurestore import FeatureStore, Mask, RowFilter, TablePolicy
-from featurestore.errors import FeatureStoreError
+from featurestore import FeatureService, FeatureStore, Mask, RowFilter, TablePolicy
+from featurestore.errors import FeatureStoreError, RequestError
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.store import PrincipalStore
 from featurestore.values.result import Result
 from tests import shop, worlds
 from tests.access.test_principal_store import VERBS, build, fill, join
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 VALUES = ("1970-02-03", "12.30", "2026-01-02")
 """Values of customer 1, in the columns born, credit and seen_at of the source table and the view."""
-NULL = Mask("NULL")
-HIDDEN = ("born", "credit", "seen_at")
+RULE = "4242424242"
+"""A number in the SQL of policies, which may hold what they hide."""
+MASKS = {name: Mask(f"CASE WHEN customer_id = {RULE} THEN {name} END") for name in ("born", "credit", "seen_at")}
+ROWS = RowFilter(f"country <> 'AT' AND customer_id <> {RULE}")
 POLICIES = {
     "granted": [],
-    "masked": [TablePolicy(name, masks=dict.fromkeys(HIDDEN, NULL)) for name in ("shop.profiles", "customer_profile")],
-    "filtered": [TablePolicy(name, rows=RowFilter("country <> 'AT'")) for name in ("shop.profiles", "customer_profile")],
+    "masked": [TablePolicy(name, masks=MASKS) for name in ("shop.profiles", "customer_profile")],
+    "filtered": [TablePolicy(name, rows=ROWS) for name in ("shop.profiles", "customer_profile")],
 }
+EVENTS = "events.jsonl"
 ELSEWHERE = ("set_traffic",)
 """What `server/access/test_model_routes` tests."""
 PATHS: dict[str, Callable[[Any], Any]] = {
@@ -82,7 +89,8 @@ def told(value: Any) -> str:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> worlds.Template:
     """The store of `fill`, filled once."""
-    return worlds.Template(tmp_path_factory.mktemp("matrix"), fill)
+    folder = tmp_path_factory.mktemp("matrix")
+    return worlds.Template(folder, fill, audit_log="on", openlineage_url=str(folder / "home" / EVENTS))
 
 
 @pytest.fixture(scope="module", params=POLICIES)
@@ -116,8 +124,26 @@ def test_nothing_that_is_hidden_is_told(
     name, _, owner = case
     caplog.set_level(logging.INFO)
     text = call(path, owner) + caplog.text
-    found = [value for value in VALUES if value in text]
+    found = [value for value in (*VALUES, RULE) if value in text]
     assert bool(found) == (name == "granted" and path in SHOWS), (found, text[:2000])
+
+
+WRITTEN = ("a failing condition", "an own training set", "materialize", "online_features")
+"""Verbs that leave the most in files."""
+
+
+def test_nothing_that_is_hidden_is_written_down(case: tuple[str, FeatureStore, PrincipalStore]) -> None:
+    _, store, owner = case
+    for path in WRITTEN:
+        call(path, owner)
+    # A run of the operator that fails on a raw value, of which events go to whoever collects them.
+    store.apply([FeatureService("broken", features=[shop.customer_profile], derived={"number": "CAST(CAST(born AS VARCHAR) AS INTEGER)"})])
+    with pytest.raises(RequestError, match=VALUES[0]):
+        store.training_set("broken", shop.spine(), "asked_at")
+    home = Path(store.settings.home)
+    wait_until(lambda: b'"FAIL"' in (home / EVENTS).read_bytes())
+    for file in (home / EVENTS, *(home / "audit").iterdir()):
+        assert not [value for value in (*VALUES, RULE) if value.encode() in file.read_bytes()], file
 
 
 def test_a_stranger_is_told_nothing(template: worlds.Template) -> None:

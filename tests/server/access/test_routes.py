@@ -39,6 +39,8 @@ NAMES = {
 """What the paths of routes are filled with: things that are there, where a principal might learn that they are."""
 CANARIES = ("customer_orders", "customer_profile", "shop.orders", "shop.profiles", "amount", "country", "basket", "1970-02-03", "12.30")
 """What is in the store, and must not be in any answer to those who may not see it."""
+RULE = "4242424242"
+"""A number in the SQL of policies, which may hold what they hide."""
 HIDDEN = ("1970-02-03", "2026-01-02")
 """Values of customer 1, in the columns born and seen_at, which policies hide."""
 ROWS = [{"customer_id": 1, "basket": 2.0, "asked_at": shop.days(1).isoformat()}]
@@ -165,8 +167,8 @@ UNDER = {"masked": ["unfiltered"], "filtered": ["unmasked"], "both": [], "neithe
 def ruled(keyed: Keyed) -> Iterator[dict[str, str]]:
     """The tokens of `UNDER`, while masks and filters are in force on the profiles, and on the table that they are from."""
     store = keyed.store
-    masks = {name: Mask("NULL", unless=["unmasked"]) for name in ("born", "seen_at")}
-    rows = RowFilter("country <> 'AT'", unless=["unfiltered"])
+    masks = {name: Mask(f"CASE WHEN customer_id = {RULE} THEN {name} END", unless=["unmasked"]) for name in ("born", "seen_at")}
+    rows = RowFilter(f"country <> 'AT' AND customer_id <> {RULE}", unless=["unfiltered"])
     tokens = {name: store.create_key(name, groups).token for name, groups in UNDER.items()}
     for name in UNDER:
         for privilege in ("MANAGE", "APPROVE_MODEL", "SHARE"):
@@ -191,17 +193,35 @@ def text_of(answer: httpx.Response) -> str:
     return json.dumps(pa.ipc.open_stream(answer.content).read_all().to_pylist(), default=str)
 
 
+@pytest.fixture(scope="module")
+def built(keyed: Keyed, ruled: dict[str, str]) -> str:
+    """The id of a training set that was made under no policy."""
+    return keyed.store.training_set("churn", shop.spine(), "asked_at", name="mine").id
+
+
+TOLD = ("/v1/point-in-time", "/v1/services/{service}/online", "/v1/training-sets/{id}/data", "/v1/training-sets/{id}/statistics")
+"""Routes that tell values to whoever is under no policy, so that the search can fail."""
+REFUSED = {
+    "/iceberg/v1/featurestore/namespaces/{namespace}/tables/{table}": 404,
+    "/v1/training-sets/{id}/data": 403,
+    "/v1/training-sets/{id}/files": 403,
+    "/v1/training-sets/{id}/statistics": 403,
+}
+"""How routes of what was made under other policies answer."""
+
+
 @pytest.mark.parametrize("call", parameters(lambda call: call.needs is not Needs.NOTHING))
-def test_no_route_tells_what_a_policy_hides(keyed: Keyed, ruled: dict[str, str], call: Call) -> None:
-    call = call._replace(path=call.path.replace("customer_orders", "churn" if "service" in call.template else "customer_profile"))
+def test_no_route_tells_what_a_policy_hides(keyed: Keyed, ruled: dict[str, str], built: str, call: Call) -> None:
+    path = call.path.replace("customer_orders", "churn" if "service" in call.template else "customer_profile")
     if call.template.startswith("/iceberg/"):
-        call = call._replace(path=call.path.replace("/orders", "/profiles"))
+        path = path.replace("/orders", "/profiles")
+    call = call._replace(path=path.replace("mine-0", built) if call.method == "GET" else path)
     for name in ("masked", "filtered", "both"):
         answer = call.send(keyed.served.http, ruled[name])
-        assert not [value for value in HIDDEN if value in text_of(answer)]
-        if call.template == "/iceberg/v1/featurestore/namespaces/{namespace}/tables/{table}":
-            assert answer.status_code == 404
-    if call.template in ("/v1/point-in-time", "/v1/services/{service}/online"):
+        assert not [value for value in (*HIDDEN, RULE) if value in text_of(answer)]
+        if call.method in ("GET", "HEAD") and call.template in REFUSED:
+            assert answer.status_code == REFUSED[call.template]
+    if call.template in TOLD and call.method != "DELETE":
         shown = text_of(call.send(keyed.served.http, ruled["neither"]))
         assert [value for value in HIDDEN if value in shown] == list(HIDDEN), "the search can fail"
 
