@@ -39,6 +39,12 @@ class RowPolicy:
         """16 hexadecimal digits over what is in force; None if nothing is."""
         return None if self.is_open else _digest([list(map(list, self.masks)), self.rows])
 
+    @property
+    def ruled(self) -> frozenset[str]:
+        """The columns that are masked, and those that the filter reads, in lower case."""
+        read = () if self.rows is None else column_names(parse_row(self.rows))
+        return frozenset(name.lower() for name in (*dict(self.masks), *read))
+
     def bind(self, columns: Mapping[str, str]) -> "BoundPolicy":
         """The policy for rows with these columns and DuckDB types."""
         return BoundPolicy(self, tuple(columns.items()))

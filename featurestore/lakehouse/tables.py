@@ -295,6 +295,15 @@ def names_by_id(table: Table, snapshot_id: int | None) -> dict[int, str]:
     return {field.field_id: field.name for field in schema_of(table, snapshot_id).fields}
 
 
+def all_names_by_id(table: Table) -> dict[int, set[str]]:
+    """All names that every top-level column of a table has ever had, by its field id."""
+    names: dict[int, set[str]] = {}
+    for schema in table.iceberg.schemas().values():
+        for field in schema.fields:
+            names.setdefault(field.field_id, set()).add(field.name)
+    return names
+
+
 def last_names_by_id(table: Table) -> dict[int, str]:
     """The name of every top-level column that a table has or had, by its field id: the current one, or the last before it was dropped."""
     schemas = table.iceberg.schemas()

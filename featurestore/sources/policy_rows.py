@@ -48,8 +48,8 @@ def policy_columns(
     """The columns `stored`, by field id: the name of each in policies, and its own. Policies name the columns of the current schema, which
     a snapshot may have under other names; a column that was dropped is called as it was last.
 
-    Raises: Forbidden, calling the table `shown`, if a column is masked that it does not have any more; a view `may_lack` one, since its
-    versions have different features.
+    Raises: Forbidden, calling the table `shown`, if a column is masked that it does not have any more, or another one has its name now; a
+    view `may_lack` one, since its versions have different features.
     """
     current = tables.last_names_by_id(table)
     columns = [(current.get(id, name), name) for id, name in stored.items()]
@@ -59,6 +59,15 @@ def policy_columns(
             raise Forbidden(
                 f"the policy of {shown} masks the column {mask}, which the table does not have any more: whether it was renamed is"
                 " not known, so nothing is shown; ask an administrator to apply the policy again",
+                table=shown,
+            )
+    ruled, ever = policy.ruled, tables.all_names_by_id(table)
+    for id in stored:
+        if current[id].lower() not in ruled and any(name.lower() in ruled for name in ever[id]):
+            raise Forbidden(
+                f"the column {current[id]} of {shown} was renamed, and its policy still names what it was called before. Whether it means"
+                " this column is not known, so nothing is shown; ask an administrator to apply the policy again with a mask of"
+                f" {current[id]} too, which may be the column itself",
                 table=shown,
             )
     return columns

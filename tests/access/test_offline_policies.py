@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyiceberg.types import StringType
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Mask, RowFilter, Source, TablePolicy
 from featurestore.access.principal import Principal
@@ -258,6 +259,18 @@ def test_renamed_columns_stay_masked(store: FeatureStore) -> None:
     store.apply([TablePolicy("shop.renamed", masks={"innocent": Mask("'x'")})])
     assert SECRET not in read()
     assert SECRET not in read(f"@{before}")
+    # Another column gets the name that the policy names.
+    with table.update_schema() as update:
+        update.rename_column("innocent", "plain")
+    with table.update_schema() as update:
+        update.add_column("innocent", StringType())
+    for rules in ({"masks": {"innocent": Mask("'x'")}}, {"rows": RowFilter("innocent <> 'x'")}):
+        store.apply([TablePolicy("shop.renamed", **rules)])
+        for snapshot in ("", f"@{before}"):
+            with pytest.raises(Forbidden, match=r"the column plain of .* was renamed"):
+                read(snapshot)
+    store.apply([TablePolicy("shop.renamed", masks={"innocent": Mask("'x'"), "plain": Mask("'y'")})])
+    assert SECRET not in read()
 
 
 def test_jobs_build_for_whom_they_were_asked(store: FeatureStore, tmp_path: Path) -> None:
