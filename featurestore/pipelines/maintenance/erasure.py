@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from featurestore.lakehouse import history_rewrite, maintenance, scans, tables, tags
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.history_rewrite import Matches, RewrittenHistory
-from featurestore.pipelines.maintenance import erasure_jobs, erasure_places
+from featurestore.pipelines.maintenance import erasure_jobs, erasure_places, erasure_spool
 from featurestore.pipelines.maintenance.erasure_places import Subject
 from featurestore.pipelines.maintenance.erasure_result import ErasedTable, ErasedTrainingSet, Erasure
 from featurestore.pipelines.maintenance.maintain import GRACE
@@ -29,9 +29,6 @@ from featurestore.records.stored_sets import MANIFEST, TAG
 from featurestore.sharing.copies import remove_copies
 from featurestore.values import times
 from featurestore.values.humanize import format_plural
-
-SPOOL = "predictions/spool.db"
-"""The file of predictions that wait to be logged, in the home folder."""
 
 
 def erase(runtime: Runtime, entity: str, key: Any, by: str | None, dry_run: bool = False) -> Erasure:
@@ -84,6 +81,8 @@ class _Search:
             self._rewrite_training_sets(name, matches)
         for name, matches in erasure_places.feature_tables(self._runtime, self._subject):
             self._rewrite(name, matches)
+        # Before they are rewritten: what waits now may be logged right after.
+        waiting = erasure_spool.waiting_rows(self._runtime.settings.home_path())
         for name, matches in erasure_places.inference_tables(self._runtime, self._subject).items():
             self._rewrite(name, matches)
         if self._sets and tables.find(self._runtime.catalog, statistics_table(self._runtime)) is not None:
@@ -92,7 +91,7 @@ class _Search:
             # They are made again, without the rows, when a recipient of a share asks for them.
             remove_copies(self._runtime.settings)
         online = list(self._erase_online())
-        self._look_elsewhere()
+        self._look_elsewhere(waiting)
         return {
             "tables": [table.to_dict() for table in self._tables],
             "training_sets": [erased.to_dict() for erased in self._sets],
@@ -167,7 +166,7 @@ class _Search:
             publish_views(self._runtime, published, full=True)
             self._remaining += self._runtime.online.overwrite_freed()
 
-    def _look_elsewhere(self) -> None:
+    def _look_elsewhere(self, waiting: int | None) -> None:
         for place, rows in erasure_places.source_places(self._runtime, self._subject).items():
             if rows is None:
                 self._remaining.append(f"{place}: source files, which were not searched; remove the rows there")
@@ -177,11 +176,9 @@ class _Search:
                 self._remaining.append(
                     f"{place}: {format_plural(count, 'row')} of a source table, which is not the store's; delete them there"
                 )
-        self._remaining += erasure_jobs.erase_jobs(self._runtime.settings.home_path(), self._subject.values, self._number is None)
-        if (self._runtime.settings.home_path() / SPOOL).exists():
-            self._remaining.append(
-                f"{SPOOL}: predictions that wait to be logged, or waited; stop the servers and delete the file when it is empty"
-            )
+        home, dry_run = self._runtime.settings.home_path(), self._number is None
+        self._remaining += erasure_jobs.erase_jobs(home, self._subject.values, dry_run)
+        self._remaining += erasure_spool.erase_spool(home, waiting, dry_run)
 
 
 def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sour
 from featurestore.errors import Conflict, NotFound, RequestError
 from featurestore.lakehouse import history_rewrite, scans, tables
 from featurestore.lakehouse.table import Table
-from featurestore.pipelines.maintenance import erasure, maintain
+from featurestore.models.prediction_log.spool import Spool
+from featurestore.pipelines.maintenance import erasure, erasure_spool, maintain
 from featurestore.server.jobs.job import State
 from featurestore.server.jobs.job_store import JobStore
 from tests.granting import grant
@@ -188,6 +189,33 @@ def test_outcomes_of_checks_and_jobs_forget_it_too(store: FeatureStore) -> None:
     assert [place.split("/")[-2] for place in erased.remaining if "the record of a job" in place] == ["live"]
     assert files_with(store) == ["jobs/live/job.json"]
     assert jobs.get("other") is not None
+
+
+def test_the_spool_of_predictions_forgets_it_while_a_server_has_it_open(tmp_path: Path) -> None:
+    (tmp_path / "predictions").mkdir()
+    spool = Spool(tmp_path / erasure_spool.SPOOL, 64 << 20)
+
+    def bytes_left() -> list[str]:
+        return [path.name for path in (tmp_path / "predictions").iterdir() if CANARY.encode() in path.read_bytes()]
+
+    for _ in range(50):
+        spool.put("inference.s", 1, 2, CANARY.encode() * 100)
+    waiting = erasure_spool.waiting_rows(tmp_path)
+    (remains,) = erasure_spool.erase_spool(tmp_path, waiting, dry_run=False)
+    assert "100 rows of predictions, which wait to be logged" in remains
+    spool.remove("inference.s", 50)
+    assert bytes_left(), "SQLite keeps what was removed"
+    assert list(erasure_spool.erase_spool(tmp_path, erasure_spool.waiting_rows(tmp_path), dry_run=True)) == []
+    assert bytes_left()
+    assert list(erasure_spool.erase_spool(tmp_path, erasure_spool.waiting_rows(tmp_path), dry_run=False)) == []
+    assert bytes_left() == []
+    spool.put("inference.s", 1, 2, b"next")
+    assert erasure_spool.waiting_rows(tmp_path) == 2
+    spool.close()
+    (tmp_path / erasure_spool.SPOOL).write_bytes(b"damaged" * 100)
+    (tmp_path / "predictions" / "spool.db.damaged-1").touch()
+    remaining = list(erasure_spool.erase_spool(tmp_path, erasure_spool.waiting_rows(tmp_path), dry_run=False))
+    assert [place.partition(":")[0] for place in remaining] == ["predictions/spool.db.damaged-1", erasure_spool.SPOOL]
 
 
 def test_sets_of_several_schemas_in_one_table(store: FeatureStore) -> None:
