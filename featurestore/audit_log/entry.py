@@ -70,12 +70,12 @@ def begin_lines(chain: str) -> bytes:
 
 
 def seal(begin: bytes, number: int, previous: bytes, time: int, members: bytes) -> tuple[bytes, bytes]:
-    """The line of an entry, without the line feed, and its hash: the SHA-256 of the previous hash and of the JSON, whose last member it is
+    """The line of an entry, with the line feed, and its hash: the SHA-256 of the previous hash and of the JSON, whose last member it is
     in the line. `begin` is as `begin_lines` returns it, and `members` as `encode` does.
     """
     hashed = b'%b%b%d,"previous":"%b","time":%d,%b}' % (previous, begin, number, previous, time, members)
     digest = sha256(hashed).hexdigest().encode()
-    return b'%b,"hash":"%b"}' % (hashed[_HASH:-1], digest), digest
+    return b'%b,"hash":"%b"}\n' % (hashed[_HASH:-1], digest), digest
 
 
 def open_line(content: bytes) -> Line:

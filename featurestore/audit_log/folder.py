@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from featurestore import private
 from featurestore.audit_log.entry import Line, open_line
+from featurestore.audit_log.segment_file import whole_bytes
 from featurestore.settings import Settings
 
 FOLDER, SECRET, FLUSH_LOCK = "audit", "secret", "flush.lock"
@@ -46,7 +47,7 @@ def list_segments(folder: Path) -> Mapping[str, list[Segment]]:
 
 
 def read_lines(segment: Segment) -> Iterator[bytes]:
-    """The lines of a segment. What follows the last line feed is left out: reserved room, and a line that is being written, or whose
+    """The lines of a segment. What follows the last whole one is left out: reserved room, and a line that is being written, or whose
     request was never answered.
 
     A segment that was removed meanwhile has none.
@@ -55,7 +56,7 @@ def read_lines(segment: Segment) -> Iterator[bytes]:
         content = segment.path.read_bytes()
     except FileNotFoundError:
         return
-    yield from content[: content.rfind(b"\n") + 1].splitlines()
+    yield from content[: whole_bytes(content)].splitlines()
 
 
 def last_line(segment: Segment) -> Line | None:

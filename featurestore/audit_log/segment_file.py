@@ -11,8 +11,6 @@ from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
 
-LINE_FEED = 10
-
 
 class SegmentCutShort(OSError):
     """Somebody else cut the file short, or removed it: its pages must not be written to, which would end this process."""
@@ -41,14 +39,14 @@ class SegmentFile:
         except OSError:
             os.close(self._descriptor)
             raise
-        self.size = content.rfind(b"\n") + 1
+        self.size = whole_bytes(content)
         torn = len(content[self.size :].rstrip(b"\0"))
         if torn:
             logger.warning("the last line of %s is not whole; it was not answered, and is removed", path.name)
             self._map[self.size : self.size + torn] = bytes(torn)
 
     def append(self, line: bytes) -> bool:
-        """Write a line and its line feed; False if the file has no room for it.
+        """Write a line with its line feed at the end; False if the file has no room for it.
 
         Raises: SegmentCutShort; OSError for one that no file has room for.
         """
@@ -56,14 +54,12 @@ class SegmentFile:
         if lseek(self._descriptor, 0, SEEK_END) < capacity:
             raise SegmentCutShort(f"{self._path.name} was cut short after entries were written to it")
         end = size + len(line)
-        if end >= capacity:
+        if end > capacity:
             if not size:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             return False
         pages[size:end] = line
-        # A line is whole when it ends: whatever a killed process had written of it before is none.
-        pages[end] = LINE_FEED
-        self.size = end + 1
+        self.size = end
         return True
 
     def is_intact(self) -> bool:
@@ -85,3 +81,12 @@ class SegmentFile:
         if lseek(self._descriptor, 0, SEEK_END) >= self._capacity:
             os.ftruncate(self._descriptor, self.size)
         os.close(self._descriptor)
+
+
+def whole_bytes(content: bytes) -> int:
+    """The bytes of the whole lines at the beginning of a file. One that is being copied, or whose process was killed meanwhile, has no line
+    feed yet, or zeros before it: a copy has no order.
+    """
+    end = content.rfind(b"\n") + 1
+    last = content.rfind(b"\n", 0, max(end - 1, 0)) + 1
+    return last if b"\0" in content[last:end] else end

@@ -92,7 +92,7 @@ def test_an_entry_names_what_was_asked(own_shop: FeatureStore) -> None:
     own_shop.materialize()
     with audited(own_shop) as served, connect(served.url) as remote:
         question = {"entities": [{"customer_id": CANARY}], "request": [{"basket": 1.0}]}
-        for headers in ({}, {"X-Request-Id": "mine-1"}, {"Accept": "application/vnd.apache.arrow.stream"}):
+        for headers in ({}, {}, {"X-Request-Id": "mine-1"}, {"Accept": "application/vnd.apache.arrow.stream"}):
             assert served.http.post(LOOKUP, json=question, headers=headers).status_code == 200
         many = {"entities": [{"customer_id": number} for number in range(CANARY, CANARY + 17)], "request": [{"basket": 1.0}] * 17}
         assert served.http.post(LOOKUP, json=many).status_code == 200
@@ -103,17 +103,17 @@ def test_an_entry_names_what_was_asked(own_shop: FeatureStore) -> None:
         asked = {"spine": {"rows": [{"customer_id": CANARY, "basket": 1.0, "asked_at": "2026-03-05T00:00:00Z"}]}}
         served.http.post("/v1/point-in-time", json={"service": "churn", "timestamp": "asked_at", **asked})
         written = entries(own_shop)
-        lookups, (grant, view, join) = written[:5], written[5:]
+        lookups, (grant, view, join) = written[:6], written[6:]
         assert {(entry.principal, entry.action, tuple(entry.objects)) for entry in lookups} == {
             ("local", "POST /v1/services/{service}/online", ("services/churn",))
         }
-        assert [entry.status for entry in lookups] == [200, 200, 200, 200, 400]
-        assert lookups[1].request_id == "mine-1"
-        assert lookups[0].entities == lookups[1].entities == lookups[2].entities
+        assert [entry.status for entry in lookups] == [200, 200, 200, 200, 200, 400]
+        assert lookups[2].request_id == "mine-1"
+        assert lookups[0].entities == lookups[1].entities == lookups[2].entities == lookups[3].entities
         # The same customer, whether its key was sent as a number or as text.
         assert len(lookups[0].entities) == 1
-        assert lookups[4].entities == lookups[0].entities
-        assert (lookups[3].entities, lookups[3].body is not None) == ((), True)
+        assert lookups[5].entities == lookups[0].entities
+        assert (lookups[4].entities, lookups[4].body is not None) == ((), True)
         assert grant.scope == {"privilege": "READ", "on": "VIEW customer_orders", "to": "GROUP analysts"}
         assert (view.status, view.error, list(view.objects)) == (404, "NotFound", ["views/nothing"])
         assert join.scope == {"service": "churn", "timestamp": "asked_at"}
@@ -121,7 +121,7 @@ def test_an_entry_names_what_was_asked(own_shop: FeatureStore) -> None:
         assert entries(own_shop) == written
         assert remote.verify_audit_log().verified
         found = remote.audit_log(entity={"customer_id": CANARY})
-        assert [entry.number for entry in found] == [entry.number for entry in (lookups[4], *lookups[2::-1])]
+        assert [entry.number for entry in found] == [entry.number for entry in (lookups[5], *lookups[3::-1])]
         assert [entry.status for entry in remote.audit_log("local", action="POST /v1/grants")] == [200]
         assert remote.audit_log(since="2100-01-01") == []
         assert len(remote.audit_log(limit=2)) == 2

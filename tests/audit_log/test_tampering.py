@@ -222,13 +222,14 @@ def test_a_dropped_table_is_found_by_the_files(tmp_path: Path, monkeypatch: pyte
         assert (first.number, "missing" in first.what) == (1, True)
 
 
-def test_what_a_killed_process_wrote_of_a_line_is_no_problem(tmp_path: Path) -> None:
+@pytest.mark.parametrize("torn", [b'{"chain":"', b'{"chain":"\0\0\0"}\n', b"\0\0\n"])
+def test_what_a_killed_process_wrote_of_a_line_is_no_problem(tmp_path: Path, torn: bytes) -> None:
     with new_store(tmp_path) as store:
         (log,) = write(store)
         path = only_segment(store)
         log.close()
         with path.open("ab") as file:
-            file.write(b'{"chain":"')
+            file.write(torn)
         assert not problems(store)
         write(store, entries=1)
         assert only_segment(store) == path

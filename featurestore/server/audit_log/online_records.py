@@ -12,17 +12,23 @@ from featurestore.server.audit_log.request_facts import REQUEST_ID, objects_of
 
 KEPT = 1024
 """Encoded beginnings that are kept."""
-PARSED_BYTES = 512
-"""Bodies up to which it takes little to look whether they have one entity."""
+KEPT_BODIES = 4096
+"""Short bodies whose encoded ends are kept, in some three megabytes."""
+SHORT_BYTES = 512
+"""Bodies up to which it takes little to look whether they have one entity, and to keep them."""
 
 
 class OnlineRecords:
-    """Records what `AuditMiddleware` would record of such a lookup. Little is called here, since each call takes longer than in a loop."""
+    """Records what `AuditMiddleware` would record of such a lookup. Little is called here, since each call takes longer than in a loop.
+
+    Hashing keys took a third of the time of an entry. They are often those of a request before, whose hash is kept.
+    """
 
     def __init__(self, log: AuditLog, action: str, parameter: str) -> None:
         """`action` is the method and the route, and `parameter` the name of the service in it."""
         self._log, self._action, self._parameter = log, action, parameter
         self._encoded: dict[tuple[str, str | None, str], bytes] = {}
+        self._ends: dict[bytes, bytes] = {}
 
     def record(self, scope: Scope, service: str, content: bytes) -> bool:
         """Record the answer with status 200 to a request with this body; False for one that the ordinary route has to record or refuse."""
@@ -33,13 +39,8 @@ class OnlineRecords:
             if name == REQUEST_ID:
                 return False
         encoded = self._encoded.get((principal.name, principal.key, service)) or self._encode(principal, service)
-        log = self._log
-        if len(content) <= PARSED_BYTES and len(entities := orjson.loads(content)["entities"]) == 1:
-            members = b'%b,"entities":["%b"]' % (encoded, log.digest(entity_text(entities[0])).encode())
-        else:
-            members = b'%b,"body":"%b"' % (encoded, log.digest(content).encode())
         try:
-            log.record_encoded(members)
+            self._log.record_encoded(encoded + (self._ends.get(content) or self._encode_end(content)))
         except FeatureStoreError:
             # The ordinary route refuses it, since nothing can be recorded now.
             return False
@@ -53,3 +54,17 @@ class OnlineRecords:
             Done(principal.name, self._action, principal.key, objects, status=200)
         )
         return encoded
+
+    def _encode_end(self, content: bytes) -> bytes:
+        """What stands for a body: the keyed hash of its only entity, or of itself."""
+        if len(content) > SHORT_BYTES:
+            return b',"body":"%b"' % self._log.digest(content).encode()
+        entities = orjson.loads(content)["entities"]
+        if len(entities) == 1:
+            end = b',"entities":["%b"]' % self._log.digest(entity_text(entities[0])).encode()
+        else:
+            end = b',"body":"%b"' % self._log.digest(content).encode()
+        if len(self._ends) >= KEPT_BODIES:
+            self._ends.clear()
+        self._ends[content] = end
+        return end
