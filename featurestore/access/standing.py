@@ -1,37 +1,13 @@
 """Whether a principal may still do what it asked for earlier: a job begins when others are done."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
+from featurestore.access.claim import Claim
 from featurestore.access.grant_book import GrantBook
 from featurestore.access.keys import read_keys
 from featurestore.access.policy_book import PolicyBook
-from featurestore.access.principal import Principal
-from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.access.rights import Rights
 from featurestore.errors import Forbidden
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Who asked for a job, and the privileges that it needs; none are needed of an administrator."""
-
-    principal: Principal
-    needs: Sequence[tuple[Privilege, Securable]] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form, which is kept with the job."""
-        needs = [[str(privilege), str(on.kind), on.name] for privilege, on in self.needs]
-        return {"principal": self.principal.to_dict(), "needs": needs}
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> "Claim":
-        """The claim of its JSON form."""
-        needs = [(Privilege(privilege), Securable(Kind(kind), name)) for privilege, kind, name in document["needs"]]
-        return cls(Principal.from_dict(document["principal"]), needs)
 
 
 def check_standing(runtime: Runtime, claim: Claim) -> Rights:

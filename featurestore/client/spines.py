@@ -14,8 +14,8 @@ from featurestore.files.spine_files import open_spine_files
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.spines.file_format import SpineFiles
-from featurestore.spines.grid import SpineGrid
 from featurestore.spines.join_request import JoinRequest
+from featurestore.spines.time_grid import SpineGrid
 from featurestore.values import frames, times
 
 ARROW = "application/vnd.apache.arrow.stream"

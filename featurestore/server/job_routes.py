@@ -7,8 +7,8 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
+from featurestore.access.claim import Claim
 from featurestore.access.rights import Rights
-from featurestore.access.standing import Claim
 from featurestore.errors import Conflict, NotFound
 from featurestore.server import json_body, responses
 from featurestore.server.access.access import rights_of

@@ -10,9 +10,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from featurestore import private
@@ -22,13 +22,15 @@ from featurestore.masking import logger_of
 from featurestore.server import logs
 from featurestore.server.access.authenticator import is_loopback, may_be_open
 from featurestore.server.access.oidc import IdentityTokens
-from featurestore.server.app import create_app
 from featurestore.server.connection import protocol_of
 from featurestore.server.jobs import memory
 from featurestore.server.jobs.worker import JobWorker
 from featurestore.server.metrics import SHARED_FOLDER
 from featurestore.settings import MIN_TOKEN_LENGTH, Settings
 from featurestore.store import FeatureStore
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 logger = logger_of(__name__)
 
@@ -105,12 +107,15 @@ class _Supervisor(Multiprocess):
             process.child_conn.close()
 
 
-def application(settings: Settings) -> FastAPI:
+def application(settings: Settings) -> "FastAPI":
     """The application of one server process, with its own store."""
     logs.begin()
     threading.Thread(target=_exit_with_parent, name="parent", daemon=True).start()
     # The engine's own limit does not count the texts that expressions create.
     memory.limit(settings.server_memory())
+    # Imported here: of several processes, the one that starts them only watches.
+    from featurestore.server.app import create_app  # noqa: PLC0415
+
     return create_app(FeatureStore(settings=settings), own_process=True)
 
 

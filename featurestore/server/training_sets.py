@@ -9,8 +9,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
+from featurestore.access.claim import Claim
 from featurestore.access.privileges import Privilege
-from featurestore.access.standing import Claim
 from featurestore.errors import Conflict, NotReady
 from featurestore.pipelines.training_sets.prepared import PreparedTrainingSet
 from featurestore.pipelines.training_sets.spooled import spool

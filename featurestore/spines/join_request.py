@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from featurestore.dsl.csv_format import Csv
 from featurestore.records.names import service_name
-from featurestore.spines.grid import spine_or_grid
+from featurestore.spines.time_grid import spine_or_grid
 from featurestore.values.arguments import Known, Snapshots, check_known, check_snapshots, check_text
 
 

@@ -8,13 +8,14 @@ import pytest
 
 from featurestore import FeatureStore
 from featurestore.access import grant_book
+from featurestore.access.claim import Claim
 from featurestore.access.grant_book import GrantBook
 from featurestore.access.grants import Grant, add_grant, grants_table, read_grants
 from featurestore.access.principal import Principal
 from featurestore.access.privileges import GIVEN_BY, Kind, Privilege, Securable, parents, parse_grantee, parse_securable
 from featurestore.access.registry_follower import KEPT_SECONDS
 from featurestore.access.rights import Rights
-from featurestore.access.standing import Claim, check_standing
+from featurestore.access.standing import check_standing
 from featurestore.errors import Forbidden, NotFound, NotReady, RequestError
 from featurestore.lakehouse import scans, tables
 from featurestore.values import times

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from featurestore import FeatureStore
+from featurestore.access.claim import Claim
 from featurestore.access.key_registry import API_KEYS
 from featurestore.access.key_ring import KeyRing
 from featurestore.access.key_uses import HOUR, KeyUses, read_last_uses
 from featurestore.access.keys import LIVE_KEYS, read_keys
 from featurestore.access.principal import Principal
 from featurestore.access.registry_follower import KEPT_SECONDS
-from featurestore.access.standing import Claim, check_standing
+from featurestore.access.standing import check_standing
 from featurestore.access.tokens import make_token, parse_token
 from featurestore.errors import Conflict, Forbidden, NotFound, NotReady, RequestError
 from featurestore.lakehouse import scans, tables

@@ -12,8 +12,9 @@ import pytest
 from pyiceberg.types import StringType
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Mask, RowFilter, Source, TablePolicy
+from featurestore.access.claim import Claim
 from featurestore.access.principal import Principal
-from featurestore.access.standing import Claim, check_standing
+from featurestore.access.standing import check_standing
 from featurestore.errors import FeatureStoreError, Forbidden
 from featurestore.joins import join
 from featurestore.pipelines.training_sets.request import TrainingSetRequest

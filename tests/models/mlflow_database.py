@@ -4,9 +4,10 @@ import sqlite3
 import warnings
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -20,6 +21,13 @@ _templates: list[bytes] = []
 def copy_tables() -> None:
     """Let databases of SQLite that MLflow makes from now on begin as copies of the first: its fifty migrations take over a second."""
     utils._initialize_tables = _copy_first
+
+
+def write_tables(path: Path) -> None:
+    """A new database in a file, for a server in a process of its own."""
+    engine = create_engine(f"sqlite:///{path}")
+    _copy_first(engine)
+    engine.dispose()
 
 
 def _copy_first(engine: Engine) -> None:

@@ -17,10 +17,10 @@ from featurestore.records.serving_version import ResolvedService
 from featurestore.records.staleness import stale_spine_notes
 from featurestore.records.stored_sets import policies_of_join
 from featurestore.spines import grid
-from featurestore.spines.grid import SpineGrid
 from featurestore.spines.join_request import JoinRequest
 from featurestore.spines.reading import load_spine, spine_of_rows
 from featurestore.spines.spine import Spine
+from featurestore.spines.time_grid import SpineGrid
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from featurestore import private
-from featurestore.access.standing import Claim
+from featurestore.access.claim import Claim
 from featurestore.errors import NotReady
 from featurestore.server.jobs.job import Job, State
 from featurestore.values import json_encoding

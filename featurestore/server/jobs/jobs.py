@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from featurestore.access.standing import Claim
+from featurestore.access.claim import Claim
 from featurestore.errors import NotReady
 from featurestore.server.jobs.job import Job
 from featurestore.server.jobs.job_queue import JobQueues

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from featurestore.server.requests.body import Body, Record
-from featurestore.spines.grid import parse_grid
+from featurestore.spines.time_grid import parse_grid
 from featurestore.values.frames import is_query
 
 MOST_ROWS = 100_000

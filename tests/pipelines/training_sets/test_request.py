@@ -8,7 +8,7 @@ import pytest
 
 from featurestore.errors import RequestError
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
-from featurestore.spines.grid import SpineGrid
+from featurestore.spines.time_grid import SpineGrid
 
 MOMENT = datetime(2026, 3, 1, 0, 0, 0, 1, UTC)
 

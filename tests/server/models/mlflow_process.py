@@ -12,6 +12,7 @@ import httpx
 from cryptography.fernet import Fernet
 
 from featurestore.demo.serving import free_port
+from tests.models.mlflow_database import write_tables
 
 START_SECONDS = 120
 
@@ -20,6 +21,7 @@ START_SECONDS = 120
 def mlflow_server(folder: Path) -> Iterator[str]:
     """The address of an MLflow server that keeps everything in a folder, as long as the block lasts."""
     port = free_port()
+    write_tables(folder / "mlflow.db")
     database, log = f"sqlite:///{folder / 'mlflow.db'}", folder / "mlflow.log"
     command = [
         sys.executable,

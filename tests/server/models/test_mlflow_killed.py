@@ -21,6 +21,7 @@ from featurestore import models
 from featurestore.models.mlflow_access import tracking
 from tests import shop
 from tests.cli.test_serve import serve
+from tests.models.mlflow_database import write_tables
 from tests.waiting import rounds_until_done, wait_until
 
 pytestmark = [*VENDOR_WARNINGS, pytest.mark.slow]
@@ -66,6 +67,7 @@ def mlflow_server(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
+    write_tables(folder / "mlflow.db")
     command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     places = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
     # It starts in half of the time without its own jobs.

@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -268,7 +267,7 @@ def test_a_store_without_models_says_what_is_missing(tmp_path: Path, caplog: pyt
 
 
 def test_the_openapi_description_has_the_headers_and_asks_for_no_token(hooked: Served) -> None:
-    document = httpx.get(f"{hooked.url}/openapi.json").json()
+    document = hooked.http.get("/openapi.json").json()
     route = document["paths"][PATH]["post"]
     assert route["security"] == []
     assert [parameter["name"] for parameter in route["parameters"] if parameter["in"] == "header"] == [

@@ -91,7 +91,7 @@ def processor_seconds(pid: int) -> float:
     return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
 
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until a condition becomes true."""
     deadline = os.times().elapsed + seconds
     while not true():
@@ -191,7 +191,7 @@ def test_all_web_processes_end_with_a_server_that_is_killed(own_shop: FeatureSto
             assert server.stdout is not None
             url = server.stdout.readline().split()[-1]
             # The one that runs jobs, the two that answer with what each forks from, and one that keeps count for Python.
-            until(lambda: len(descendants(server.pid)) == 6, 60)
+            until(lambda: len(descendants(server.pid)) == 6)
             assert httpx.get(f"{url}/healthz").is_success
             (replaced, *_) = [pid for pid in children(server.pid) if children(pid)]
             os.kill(replaced, signal.SIGKILL)
