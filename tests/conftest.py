@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from featurestore import FeatureStore, masking
-from tests import shop, worlds
+from tests import forked, shop, worlds
 
 # The same examples at every run in CI, so that a change is judged by what it changed; elsewhere new ones each time.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -53,6 +53,10 @@ def pytest_collection() -> Iterator[None]:
         # Searching for garbage after each 700 new objects took a twentieth of the time of all tests.
         gc.set_threshold(50_000, 50, 100)
         gc.enable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    forked.preload_for({item.path for item in session.items})
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,10 @@
 """Processes of tests that start fast: all are forked from one that has imported what any of them needs."""
 
 import multiprocessing
+from collections.abc import Collection
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 from featurestore.server.jobs import consumer
 
@@ -16,8 +18,15 @@ PRELOADED = [
     "tests.online.processes",
     "tests.pipelines.materialization.killed",
     "tests.pipelines.training_sets.builders",
-    "tests.server.models.test_prediction_log",
 ]
+WITH_MLFLOW = "tests.server.models.test_prediction_log"
+"""It imports MLflow and scikit-learn, which takes seconds and makes each fork slower: it is preloaded where its tests run."""
+
+
+def preload_for(tests: Collection[Path]) -> None:
+    """Preload what the tests in these files need, too. To be called before the first fork."""
+    if any(path.match(f"{WITH_MLFLOW.replace('.', '/')}.py") for path in tests):
+        PRELOADED.append(WITH_MLFLOW)
 
 
 def fork_context() -> ForkServerContext:
