@@ -38,6 +38,7 @@ _AFTER = expression_template(f"epoch_us({T}) > $through")
 _IN_ROW_ORDER = template(f"SELECT $items FROM $rows ORDER BY {ROW}")
 _ITEMS = template("SELECT $items FROM $rows")
 _KEYS_AT = template("SELECT DISTINCT $keys, make_timestamptz($time) AS __fs_at FROM $log ORDER BY ALL")
+_HASHES = template(f"SELECT {ROW}, hash($columns) AS __fs_hash FROM $rows")
 _LOOKED_UP = template("SELECT s.*, $features FROM $spine AS s")
 
 
@@ -107,3 +108,8 @@ def in_row_order(rows: Source, items: Sequence[exp.Expr]) -> Query:
 def keys_at(log: Handle, keys: Sequence[tuple[str, str]], time: int) -> Query:
     """The distinct keys of a log, each (column, output name), with a time in microseconds as `__fs_at`."""
     return _KEYS_AT(log=log, keys=[with_name(column(key), name) for key, name in keys], time=number(time))
+
+
+def row_hashes(rows: Source, names: Sequence[str]) -> Query:
+    """ROW and a 64-bit hash of these columns as `__fs_hash`: the same in each query of a session, and not stored anywhere."""
+    return _HASHES(rows=rows, columns=columns(names))

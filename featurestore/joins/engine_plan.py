@@ -1,4 +1,4 @@
-"""The join plan for logs that do not fit in memory: keys, times and all features are joined in DuckDB, which spills."""
+"""The join in DuckDB, of keys, times and all features at once: a second implementation of the rules, which leaves tables behind."""
 
 from collections.abc import Sequence
 

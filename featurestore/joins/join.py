@@ -36,15 +36,15 @@ class Joined:
 def join(session: Session, plan: ServicePlan, spine: Spine, logs: Mapping[str, Log], known: str, room: int | None = None) -> Joined:
     """Join a spine with the logs of the plan's feature tables. Every spine row is returned once, in order, whatever its keys.
 
-    Rows are gathered by position, in batches that need at most `room` bytes (None: a fraction of the session's memory). If the logs'
-    keys and times alone need more, the join runs in DuckDB, which spills. Both plans give the same result.
+    Rows are gathered by position, in batches that need at most `room` bytes (None: a fraction of the session's memory); the keys and
+    times of a log that needs more are divided into buckets on disk. Without any room the join runs in DuckDB, with the same result.
     Raises: RequestError for an unknown `known`; Conflict, also while reading, if a feature row is later than its spine row.
     """
     check_known(known)
     views = view_joins(plan, spine, logs, known)
-    joiner = plan_gather(session, plan, views, session.memory // MEMORY_DIVISOR if room is None else room) or EngineJoin(
-        session, plan, views
-    )
+    if room is None:
+        room = session.memory // MEMORY_DIVISOR
+    joiner = plan_gather(session, plan, views, room) if room else EngineJoin(session, plan, views)
     pieces = spine.pieces(joiner.rows_at_once)
     first = next(pieces)
     features = joiner.features(first)

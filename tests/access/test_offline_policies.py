@@ -113,13 +113,12 @@ def shown(row: Mapping[str, Any], *groups: str) -> dict[str, Any]:
     return {"customer_id": row["customer_id"], "asked_at": row["asked_at"], **features, "points": points, "old": old}
 
 
-@pytest.mark.parametrize("engine_plan", [False, True], ids=["gather", "engine"])
+@pytest.mark.parametrize("divisor", [2, 10**7, 10**15], ids=["memory", "buckets", "engine"])
 @pytest.mark.parametrize("known", ["now", "then"])
 def test_joins_show_what_policies_make_of_the_selected_rows(
-    store: FeatureStore, known: Any, engine_plan: bool, monkeypatch: pytest.MonkeyPatch
+    store: FeatureStore, known: Any, divisor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if engine_plan:
-        monkeypatch.setattr(join, "plan_gather", lambda *_: None)
+    monkeypatch.setattr(join, "MEMORY_DIVISOR", divisor)
     everything = FeatureService("everything", [PROFILE, PLAIN])
     store.apply([everything])
     # Rows are created when they are materialized, which is later than all times of the spine.

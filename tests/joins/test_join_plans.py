@@ -1,5 +1,6 @@
-"""The two plans of the join, gathering in memory and spilling in the engine, give the same rows at any thread count."""
+"""The join gathers the same rows from memory, from buckets on disk, and as DuckDB joins them, at any thread count."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
 from featurestore.compiler.relations import Column, Extent, IcebergFiles
+from featurestore.engine.watch import Bounds, Watch, use_watch
+from featurestore.errors import OutOfResources
+from featurestore.joins.gather import log_columns
 from featurestore.joins.gather.log_columns import file_rows
 from featurestore.joins.gather.row_groups import RowGroup, row_groups
 from featurestore.joins.gather.view_log import BATCH
 from featurestore.joins.join import join
 from featurestore.lakehouse.stored_files import StoredFiles
-from featurestore.records.pinned import pin
+from featurestore.records.pinned import Pinned, pin
 from featurestore.spines.spine import fit_rows, spine_in_memory
 from tests.worlds import STAMP, load_source
 
@@ -98,11 +102,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def join_rows(store: FeatureStore, given: pa.Table, known: str, room: int) -> tuple[pa.Table, object]:
-    """The join by one plan, and what it says about the views."""
+class Unreadable(Pinned):
+    """A feature table with files that only DuckDB can read."""
+
+    def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> None:
+        """None."""
+
+
+def join_rows(store: FeatureStore, given: pa.Table, known: str, room: int, log: type[Pinned] = Pinned) -> tuple[pa.Table, object]:
+    """The join in so many bytes, and what it says about the views."""
     plan = store.backend.service_plan("both")
     with store._runtime.engine.session() as session:
-        joined = join(session, plan, spine_in_memory(fit_rows(given, plan, "t"), plan), pin(store._runtime, plan), known, room=room)
+        logs = {name: log(**vars(pinned)) for name, pinned in pin(store._runtime, plan).items()}
+        joined = join(session, plan, spine_in_memory(fit_rows(given, plan, "t"), plan), logs, known, room=room)
         return pa.Table.from_batches(joined.batches, joined.schema), (joined.facts, joined.sql)
 
 
@@ -117,10 +129,10 @@ def test_both_plans_give_the_same(home: Path, known: str) -> None:
         assert 0 < spine_in_memory.column("mine_number").null_count < spine_in_memory.num_rows
     for threads in (1, 3):
         with FeatureStore(settings=Settings(home=home, threads=threads, memory_limit="250MB")) as store:
-            for room in (PLENTY, 0):
-                again, once_more = join_rows(store, asked, known, room)
+            for room, log in ((PLENTY, Pinned), (30_000, Pinned), (30_000, Unreadable), (0, Pinned)):
+                again, once_more = join_rows(store, asked, known, room, log)
                 assert again.schema == spine_in_memory.schema
-                assert again.equals(spine_in_memory), f"threads={threads}, room={room}"
+                assert again.equals(spine_in_memory), f"threads={threads}, room={room}, log={log}"
                 assert once_more == said
 
 
@@ -139,14 +151,17 @@ def test_an_empty_spine_and_one_that_finds_nothing(home: Path, room: int) -> Non
 
 @pytest.mark.slow
 def test_room_is_asked_for_before_it_is_taken(home: Path) -> None:
-    """A little room lets nothing be held, and the rows are the same."""
+    """A little room lets little be held, and the rows are the same; more on disk than a request may use is refused."""
     with FeatureStore(home=home) as store:
         plenty, _ = join_rows(store, spine(1000), "now", PLENTY)
         for room in (1, 300_000):
             assert join_rows(store, spine(1000), "now", room)[0].equals(plenty)
+        for log in (Pinned, Unreadable):
+            with use_watch(Watch(Bounds(spill=10_000))), pytest.raises(OutOfResources, match="more memory and disk than its limits"):
+                join_rows(store, spine(10), "now", 30_000, log)
 
 
-def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_path: Path) -> None:
+def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = pa.schema([("key", pa.int64()), ("share", pa.float64())])
     with_ids = pa.schema([field.with_metadata({"PARQUET:field_id": str(id)}) for id, field in enumerate(kinds, 1)])
     path = tmp_path / "rows.parquet"
@@ -168,6 +183,13 @@ def test_files_are_read_whole_only_where_they_are_what_the_snapshot_says(tmp_pat
     share, key = places.take(["share", "key"], np.array([5, -1, 1, 5, 0]))
     assert (share.to_pylist(), key.to_pylist()) == ([0.25, None, None, 0.25, 0.5], [3, None, 2, 3, 1])
     assert places.take(["key"], np.array([-1, -1]))[0].to_pylist() == [None, None]
+    # The same of files that are read in parts, and nothing twice.
+    monkeypatch.setattr(log_columns, "READ_ROWS", 2)
+    share, key = places.take(["share", "key"], np.array([5, -1, 1, 5, 0]))
+    assert (share.to_pylist(), key.to_pylist()) == ([0.25, None, None, 0.25, 0.5], [3, None, 2, 3, 1])
+    assert places.take(["key"], np.array([-1, -1]))[0].to_pylist() == [None, None]
+    lots = [(first, lot.column("key").to_pylist()) for first, lot in places.lots(["key"], 4)]
+    assert lots == [(0, [1, 2, 3, 1]), (4, [2, 3])]
     for other in [
         (Column(2, "key", "BIGINT"), Column(1, "share", "DOUBLE")),
         (Column(1, "key", "INTEGER"),),

@@ -35,6 +35,14 @@ class Matches:
     positions: Numbers
     times: Numbers | None
 
+    def spread(self, rows: Numbers, count: int) -> "Matches":
+        """Those of `count` spine rows, of which only these rows were searched for."""
+        positions, times = np.full(count, NO_ROW), None if self.times is None else np.full(count, NEVER)
+        positions[rows] = self.positions
+        if times is not None:
+            times[rows] = self.times
+        return Matches(positions, times)
+
 
 class AsOf:
     """A log sorted by keys and times, in at most 16 bytes per row.

@@ -1,6 +1,6 @@
 """Read a log by column and row number, from row groups of Parquet files or from memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from featurestore.errors import NotReady
@@ -24,6 +25,8 @@ MAX_ARRAY_BYTES = 1 << 31
 REQUEST_BYTES = 1 << 26
 REQUESTS = 8
 """Remote files: how many are read concurrently, and how many bytes of columns are requested together."""
+READ_ROWS = 1 << 21
+"""Rows of files of which a column is in memory at once."""
 CHUNK_ROWS = 1 << 20
 """Rows taken at a time: few enough that text columns stay below the 2 GiB that an Arrow array can address."""
 
@@ -41,6 +44,9 @@ class LogRows(Protocol):
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """These columns of all rows."""
+
+    def lots(self, names: Sequence[str], rows: int) -> Iterator[tuple[int, pa.Table]]:
+        """Yield these columns of all rows in order, about `rows` at a time, each with the number of the first."""
 
     def take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
         """These columns of the rows at these positions, NULL for NO_ROW; chunks have at most CHUNK_ROWS rows."""
@@ -66,6 +72,11 @@ class MemoryRows:
         """These columns of all rows."""
         return self._table.select(names)
 
+    def lots(self, names: Sequence[str], rows: int) -> Iterator[tuple[int, pa.Table]]:
+        """Yield these columns of all rows in order, `rows` at a time."""
+        for first in range(0, self.rows, rows):
+            yield first, self._table.select(names).slice(first, rows)
+
     def take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
         """These columns of the rows at these positions."""
         picks = _picks(positions)
@@ -75,9 +86,8 @@ class MemoryRows:
 class FileRows:
     """The rows of row groups of stored files, in order. `take` reads only the row groups with requested rows."""
 
-    def __init__(self, files: LogFiles, groups: Sequence[RowGroup]) -> None:
-        self._groups, self._filesystem = groups, files.filesystem
-        self._types = {column.name: plain_arrow_type(column.sql_type) for column in files.columns}
+    def __init__(self, types: Mapping[str, pa.DataType], groups: Sequence[RowGroup], filesystem: pafs.FileSystem | None = None) -> None:
+        self._types, self._groups, self._filesystem = types, groups, filesystem
         self._first = np.cumsum([0, *(group.extent.rows for group in groups)])
 
     @property
@@ -94,8 +104,44 @@ class FileRows:
         """These columns of all rows. Raises: NotReady when a file cannot be read."""
         return pa.table(dict(zip(names, self._columns(names, self._groups, None), strict=True)))
 
+    def lots(self, names: Sequence[str], rows: int) -> Iterator[tuple[int, pa.Table]]:
+        """Yield these columns of all rows in order, some row groups at a time. Raises: NotReady when a file cannot be read."""
+        for start, end in self._cut(rows):
+            yield int(self._first[start]), FileRows(self._types, self._groups[start:end], self._filesystem).read(names)
+
     def take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
         """These columns of the rows at these positions. Raises: NotReady when a file cannot be read."""
+        if self.rows <= READ_ROWS:
+            return self._take(names, positions)
+        # In the order of the positions, so that each part of the files is read once, and never all of a column is in memory.
+        order = np.argsort(positions, kind="stable")
+        ordered = positions[order]
+        parts: list[list[pa.ChunkedArray]] = []
+        for start, end in self._cut(READ_ROWS):
+            first, last = np.searchsorted(ordered, [self._first[start], self._first[end]])
+            if first < last:
+                part = FileRows(self._types, self._groups[start:end], self._filesystem)
+                parts.append(part._take(names, ordered[first:last] - self._first[start]))
+        places = np.full(len(positions), NO_ROW)
+        begin = int(np.searchsorted(ordered, 0))
+        places[order[begin:]] = np.arange(len(ordered) - begin)
+        picks = _picks(places)
+        taken = zip(*parts, strict=True) if parts else [()] * len(names)
+        return [
+            _take(pa.chunked_array([chunk for column in columns for chunk in column.chunks], self._types[name]), picks)
+            for name, columns in zip(names, taken, strict=True)
+        ]
+
+    def _cut(self, rows: int) -> list[tuple[int, int]]:
+        """The row groups in runs of about so many rows, each from one number to before another."""
+        runs, start = list[tuple[int, int]](), 0
+        for end in range(1, len(self._groups) + 1):
+            if end == len(self._groups) or self._first[end + 1] - self._first[start] > rows:
+                runs.append((start, end))
+                start = end
+        return runs
+
+    def _take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
         is_read = np.zeros(len(self._groups), np.bool_)
         places = np.searchsorted(self._first, positions, side="right") - 1
         is_read[places[positions != NO_ROW]] = True
@@ -141,7 +187,9 @@ class FileRows:
 
 def file_rows(files: LogFiles, groups: Sequence[RowGroup]) -> FileRows | None:
     """The rows of these row groups; None if DuckDB must read some of the files."""
-    return None if any(group.footer is None for group in groups) else FileRows(files, groups)
+    if any(group.footer is None for group in groups):
+        return None
+    return FileRows({column.name: plain_arrow_type(column.sql_type) for column in files.columns}, groups, files.filesystem)
 
 
 def _column_groups(names: Sequence[str], groups: Sequence[RowGroup]) -> list[list[str]]:

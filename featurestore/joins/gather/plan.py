@@ -1,4 +1,4 @@
-"""The join plan for logs whose sort order fits in memory: match keys and times, then take features by position, column by column."""
+"""The join plan: match keys and times, in memory or bucket by bucket, then take features by position, column by column."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +15,7 @@ from featurestore.joins.derived_rows import derived_rows
 from featurestore.joins.gather.as_of import NEVER, to_micros
 from featurestore.joins.gather.seen_rows import SeenRows, see_rows
 from featurestore.joins.gather.view_log import BATCH, Orders, ViewLog, open_log
+from featurestore.joins.gather.workspace import Workspace
 from featurestore.joins.view_join import Facts, ViewFacts, ViewJoin
 from featurestore.records.defaults import default_values
 from featurestore.spines.spine import SpineRows
@@ -29,7 +30,7 @@ MATCH_BYTES = 64
 
 
 class GatherJoin:
-    """Joins batches of a spine with logs that are kept sorted; see `join`."""
+    """Joins batches of a spine with logs that are kept sorted, or in buckets; see `join`."""
 
     def __init__(self, session: Session, plan: ServicePlan, logs: Sequence[ViewLog], room: int) -> None:
         self._session, self._plan, self._logs = session, plan, logs
@@ -45,7 +46,7 @@ class GatherJoin:
         orders: Orders = {}
         # Match one view while another is sorted or taken from: the match is single-threaded, the rest is limited by memory bandwidth.
         with ThreadPoolExecutor(2) as thread:
-            orders_made = [thread.submit(log.order) for log in self._logs]
+            orders_made = [thread.submit(log.prepare) for log in self._logs]
             looked_up: list[Future[tuple[list[pa.ChunkedArray], ViewFacts]]] = []
             for log, made in zip(self._logs, orders_made, strict=True):
                 made.result()
@@ -76,16 +77,13 @@ class GatherJoin:
         return derived_rows(self._session, plan, in_row_order(gathered, derived), derived, gathered, BATCH)
 
 
-def plan_gather(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], room: int) -> GatherJoin | None:
-    """The gather plan, if the logs leave at least half of `room` bytes; else None."""
-    left = room
+def plan_gather(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], room: int) -> GatherJoin:
+    """The gather plan in `room` bytes: logs that leave half of them are kept in memory, and others are matched in a quarter."""
+    workspace, left = Workspace(session, room // 4), room
     logs: list[ViewLog] = []
     for view in views:
-        log = open_log(session, view, left - room // 2) if room else None
-        if log is None:
-            return None
-        logs.append(log)
-        left -= log.bytes
+        logs.append(open_log(workspace, view, left - room // 2))
+        left -= logs[-1].bytes
     return GatherJoin(session, plan, logs, left)
 
 

@@ -1,4 +1,4 @@
-"""The log of one view in the gather plan: the newest relevant rows first, older ones only while spine rows are unmatched."""
+"""The log of one view: the newest relevant rows first, older ones only while spine rows are unmatched."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,22 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.compiler.log_diff import DELETED
-from featurestore.compiler.query import columns_of
-from featurestore.engine.session import Relation, Session
-from featurestore.joins.gather.as_of import NEVER, NO_ROW, AsOf, SortedSpine, to_micros
+from featurestore.joins.gather.as_of import NEVER, NO_ROW, AsOf, Matches, SortedSpine, to_micros
+from featurestore.joins.gather.engine_rows import engine_rows, rows_in_memory
 from featurestore.joins.gather.key_codes import UNKNOWN, Keys
-from featurestore.joins.gather.log_columns import LogRows, MemoryRows, file_rows
+from featurestore.joins.gather.log_buckets import SORT_BYTES, LogBuckets
+from featurestore.joins.gather.log_columns import FileRows, LogRows, file_rows
+from featurestore.joins.gather.log_times import times_of_log
 from featurestore.joins.gather.row_groups import LogFiles
 from featurestore.joins.gather.sections import Section, sections
-from featurestore.joins.view_join import LOG, ViewJoin
+from featurestore.joins.gather.workspace import Workspace
+from featurestore.joins.view_join import ViewJoin
 from featurestore.spines.spine import SpineRows
-from featurestore.values.int64 import Flags, Numbers, to_arrow, to_numpy, validity
+from featurestore.values.int64 import Flags, Numbers, to_arrow, validity
 
 ORDER_BYTES = 16
 """Bytes per row of a log's sort order."""
-SORT_BYTES = 64
-"""Bytes per row while a log is sorted."""
 BATCH = 65_536
 
 
@@ -59,96 +58,123 @@ class Match:
 
 
 class ViewLog:
-    """A log whose newest rows, from `since` on, are kept sorted; `bytes` is its size in memory. `older` are the older sections."""
+    """A log whose newest rows, from `since` on, are kept sorted, or in buckets. `older` are the older sections.
+
+    `bytes` is its size in memory.
+    """
 
     def __init__(
         self,
+        workspace: Workspace,
         view: ViewJoin,
         newest: LogRows,
+        *,
+        in_buckets: bool,
         since: int | None = None,
         older: Iterable[tuple[Section, Callable[[], LogRows]]] = (),
     ) -> None:
         self.view = view
+        self._workspace = workspace
+        self._times, self._keys = times_of_log(view), [key for key, _ in view.use.keys]
         self._older = iter(older)
         self._newest, self._since = newest, since
         self._order: AsOf | None = None
-        self.bytes = newest.bytes + newest.rows * ORDER_BYTES
+        self._buckets: dict[int | None, LogBuckets] = {}
+        if in_buckets:
+            self._buckets[since] = self._divide(newest, Section((), since))
+        self.bytes = newest.bytes + (0 if in_buckets else newest.rows * ORDER_BYTES)
 
-    def order(self) -> AsOf:
-        """Sort the newest rows, once, before the first match; several views can be sorted concurrently."""
-        if self._order is None:
-            self._order = _sort_section(self.view, self._newest, Section((), self._since))
-        return self._order
+    def prepare(self) -> None:
+        """Sort the newest rows if they are kept in memory, once, before the first match; several views can be sorted concurrently."""
+        if self._order is None and self._since not in self._buckets:
+            log = self._newest.read([*self._keys, *self._times.columns])
+            self._order = self._times.sort([log.column(key) for key in self._keys], log, self._since)
 
     def match(self, spine: SpineRows, orders: Orders) -> Match:
         """Match each row of the spine. `orders` caches the sorted spine for views with the same key columns."""
-        log_keys, names = zip(*self.view.use.keys, strict=True)
+        names = [name for _, name in self.view.use.keys]
         keys, spine_times = [spine.keys[name] for name in names], spine.times_of(self.view.use)
-        same = (*names, self.view.use.time)
-        if same not in orders:
-            orders[same] = self.order().near(keys, spine_times)
-        newest = self.order().match(orders[same])
+        newest = self._match_newest(keys, spine_times, orders, (*names, self.view.use.time))
         sections, times = [(self._newest, newest.positions)], newest.times
         left = np.flatnonzero((newest.positions == NO_ROW) & _matchable_rows(keys, spine_times))
         self._older, older = tee(self._older)
         while len(left) and (before := next(older, None)) is not None:
             section, read = before
-            near = left[section.may_have(log_keys, [key.take(to_arrow(left)) for key in keys])]
+            near = left[section.may_have(self._keys, [key.take(to_arrow(left)) for key in keys])]
             if not len(near):
                 continue
             rows = read()
-            section_keys = rows.read(log_keys).columns
-            # Key columns are small: if a section does not have the keys, only its key columns are read.
-            here = near[Keys(section_keys).of([key.take(to_arrow(near)) for key in keys]) != UNKNOWN]
-            if not len(here):
+            matches = self._match_section(section, rows, [key.take(to_arrow(near)) for key in keys], spine_times.take(to_arrow(near)))
+            if matches is None:
                 continue
-            order = _sort_section(self.view, rows, section, section_keys)
-            matches = order.match(order.near([key.take(to_arrow(here)) for key in keys], spine_times.take(to_arrow(here))))
             positions = np.full(spine.rows, NO_ROW)
-            positions[here] = matches.positions
+            positions[near] = matches.positions
             sections.append((rows, positions))
             if times is not None and matches.times is not None:
-                times[here] = matches.times
+                times[near] = matches.times
             left = left[positions[left] == NO_ROW]
         return Match(sections, times)
 
+    def _match_newest(
+        self, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray, orders: Orders, same: tuple[str | None, ...]
+    ) -> Matches:
+        if self._order is None:
+            return self._buckets[self._since].match(keys, times)
+        if same not in orders:
+            orders[same] = self._order.near(keys, times)
+        return self._order.match(orders[same])
 
-def open_log(session: Session, view: ViewJoin, room: int) -> ViewLog | None:
-    """Open the log of a view in at most `room` bytes; None if it needs more."""
+    def _match_section(self, section: Section, rows: LogRows, keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Matches | None:
+        """The matches in an older section; None if it has none of the keys."""
+        if rows.rows * SORT_BYTES > self._workspace.room:
+            if section.since not in self._buckets:
+                self._buckets[section.since] = self._divide(rows, section)
+            return self._buckets[section.since].match(keys, times)
+        section_keys = rows.read(self._keys).columns
+        # Key columns are small: if a section does not have the keys, only its key columns are read.
+        here = np.flatnonzero(Keys(section_keys).of(keys) != UNKNOWN)
+        if not len(here):
+            return None
+        # Rows later than the section were matched before, or never are; but their tombstones may be missing here, so they are left out.
+        until = section.until if self._times.deletions else None
+        order = self._times.sort(section_keys, rows.read(self._times.columns), section.since, until)
+        matches = order.match(order.near([key.take(to_arrow(here)) for key in keys], times.take(to_arrow(here))))
+        return matches.spread(here, len(times))
+
+    def _divide(self, rows: LogRows, section: Section) -> LogBuckets:
+        return LogBuckets(self._workspace, rows, self._keys, self._times, section.since, section.until)
+
+
+def open_log(workspace: Workspace, view: ViewJoin, keep: int) -> ViewLog:
+    """Open the log of a view. Its newest rows are kept in memory if that and their sort take at most `keep` bytes.
+
+    Otherwise they are divided into buckets on disk.
+    """
     files = view.files()
     if files is None or view.first is None or view.upper is None:
-        table = _read_all(session, view, view.rows(), room)
-        return None if table is None else ViewLog(view, MemoryRows(table))
-    older = sections(files, view.lower, view.upper, view.first, room // SORT_BYTES)
+        return _read_once(workspace, view, keep)
+    older = sections(files, view.lower, view.upper, view.first, max(workspace.room // SORT_BYTES, 1))
     newest = next(older, Section((), None))
-    rows = file_rows(files, newest.groups)
+    rows: LogRows | None = file_rows(files, newest.groups)
     # For remote files, one stream is faster if most rows are needed.
-    if rows is None or (files.filesystem is not None and newest.rows * 2 > sum(extent.rows for extent in files.extents)):
-        table = _read_all(session, view, view.rows(), room)
-        if table is not None:
-            return ViewLog(view, MemoryRows(table))
-    if rows is None or rows.rows * SORT_BYTES > room:
-        return None
-    return ViewLog(view, rows, newest.since, ((section, partial(_rows, session, view, files, section)) for section in older))
+    if files.filesystem is not None and newest.rows * 2 > sum(extent.rows for extent in files.extents):
+        in_memory = rows_in_memory(workspace.session, view, view.rows(), keep)
+        if in_memory is not None:
+            return ViewLog(workspace, view, in_memory, in_buckets=False)
+    if rows is None:
+        return _read_once(workspace, view, keep)
+    read_older = ((section, partial(_rows, workspace, view, files, section)) for section in older)
+    return ViewLog(workspace, view, rows, in_buckets=rows.rows * SORT_BYTES > keep, since=newest.since, older=read_older)
 
 
-def _rows(session: Session, view: ViewJoin, files: LogFiles, section: Section) -> LogRows:
+def _read_once(workspace: Workspace, view: ViewJoin, keep: int) -> ViewLog:
+    rows = engine_rows(workspace, view, view.rows(), keep)
+    return ViewLog(workspace, view, rows, in_buckets=isinstance(rows, FileRows))
+
+
+def _rows(workspace: Workspace, view: ViewJoin, files: LogFiles, section: Section) -> LogRows:
     paths = dict.fromkeys(group.path for group in section.groups)
-    return file_rows(files, section.groups) or MemoryRows(_read_all(session, view, files.relation(paths)))
-
-
-def _sort_section(view: ViewJoin, rows: LogRows, section: Section, keys: Sequence[pa.ChunkedArray] | None = None) -> AsOf:
-    """Sort the rows in a section's time range; `keys` are their keys, if already read."""
-    names = [] if keys is not None else [key for key, _ in view.use.keys]
-    times = ["feature_timestamp", *(["created_timestamp"] if view.known == "then" or view.log.corrected else [])]
-    if view.log.deletions:
-        times = ["feature_timestamp", "created_timestamp", DELETED]
-    columns = rows.read([*names, *times]).columns
-    feature, created, deleted = [*columns[len(names) :], None, None][:3]
-    tombstones = None if deleted is None else to_numpy(deleted.cast(pa.int64()), 0) == 1
-    # Rows later than the section were matched before, or never are; but their tombstones may be missing here, so they are left out.
-    until = None if deleted is None else section.until
-    return AsOf(keys or columns[: len(names)], feature, created, view.known, section.since, until, tombstones)
+    return file_rows(files, section.groups) or engine_rows(workspace, view, files.relation(paths), workspace.room)
 
 
 def _matchable_rows(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> Flags:
@@ -157,17 +183,3 @@ def _matchable_rows(keys: Sequence[pa.ChunkedArray], times: pa.ChunkedArray) -> 
     for key in keys:
         asking &= validity(key)
     return asking
-
-
-def _read_all(session: Session, view: ViewJoin, relation: Relation, room: int | None = None) -> pa.Table | None:
-    """Read the relevant rows of a relation with DuckDB; None if they need more than `room` bytes."""
-    log = session.add(LOG.name, relation)
-    reader = session.batches(columns_of(view.relevant_rows(log), view.columns), BATCH)
-    batches: list[pa.RecordBatch] = []
-    taken = 0
-    for batch in reader:
-        taken += batch.nbytes
-        if room is not None and taken > room:
-            return None
-        batches.append(batch)
-    return pa.Table.from_batches(batches, reader.schema)

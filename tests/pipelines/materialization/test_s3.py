@@ -97,13 +97,13 @@ def test_a_join_reads_of_s3_the_row_groups_that_it_needs(endpoint: str, tmp_path
             plan = store.backend.service_plan("both")
             tables: list[pa.Table] = []
             kinds: list[type] = []
-            for first, days, room in ((200, 7, 1 << 30), (0, 365, 1 << 30), (0, 365, 5_000_000), (0, 365, 0)):
+            for first, days, room in ((200, 7, 1 << 30), (0, 365, 1 << 30), (0, 365, 1_000_000), (0, 365, 0)):
                 spine = spine_in_memory(fit_rows(random_spine(first, days), plan, "t"), plan)
                 for known in ("now", "then"):
                     with store._runtime.engine.session() as session:
                         pinned = pin(store._runtime, plan)
                         if room:
-                            (log, *_) = plan_gather(session, plan, view_joins(plan, spine, pinned, known), room)._logs  # type: ignore[union-attr]
+                            (log, *_) = plan_gather(session, plan, view_joins(plan, spine, pinned, known), room)._logs
                             kinds.append(type(log._newest))
                             if days == 7:
                                 assert log._newest.rows < 5000

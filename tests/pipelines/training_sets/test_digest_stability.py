@@ -105,7 +105,9 @@ def test_no_batch_size_shows(store: FeatureStore, monkeypatch: pytest.MonkeyPatc
     for module in (plan, engine_plan):
         monkeypatch.setattr(module, "BATCH", 4999)
     assert store.training_set("all", spine(), "t", name="gathered").digest == first.digest
-    # Nothing fits, and the spine is joined in pieces.
+    # No log fits in memory; then nothing does, and the spine is joined in pieces.
+    monkeypatch.setattr(join, "MEMORY_DIVISOR", store._runtime.engine.memory // 100_000)
+    assert store.training_set("all", spine(), "t", name="divided").digest == first.digest
     monkeypatch.setattr(join, "MEMORY_DIVISOR", 1 << 50)
     monkeypatch.setattr(engine_plan.EngineJoin, "rows_at_once", 30_011)
     assert store.training_set("all", spine(), "t", name="spilled").digest == first.digest
