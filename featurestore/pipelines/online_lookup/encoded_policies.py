@@ -16,7 +16,7 @@ from featurestore.online.keys import decode_key
 from featurestore.online.rows import decode_time
 from featurestore.online.store import EncodedRead, TableState
 from featurestore.pipelines.online_lookup.view_rows import Column, ViewRows, values_of, whole_rows
-from featurestore.pipelines.online_lookup.work import has_length, is_brief, uuids_as_text
+from featurestore.pipelines.online_lookup.work import BRIEF, has_length, is_brief, uuids_as_text
 from featurestore.values import json_encoding, times
 from featurestore.values.value_types import FLOATING
 
@@ -118,6 +118,7 @@ class _EncodedPolicy:
 
     def __init__(self, compiled: CompiledPolicy, inputs: _Inputs, function: RowFunction, table: TableState) -> None:
         self._inputs, self._function, self._work = inputs, function, compiled.work or 0
+        self._most_rows = min(MAX_WORK // max(function.nodes, 1), BRIEF // max(self._work, 1))
         self._types = list(inputs.types.values())
         self._have_length = any(map(has_length, self._types))
         place_of = table.columns.index
@@ -132,14 +133,14 @@ class _EncodedPolicy:
         count = len(stored)
         if not count:
             return whole_rows(rows)
-        if self._function.nodes * count > MAX_WORK:
+        if count > self._most_rows:
             return None
         values = list(map(values_of, stored))
         cut = None if self._cutter is None else self._cutter.cut(values)
         if cut is None and self._cutter is not None:
             return None
         columns = self._inputs.read(keys, rows, stored, cut)
-        if columns is None or not self._is_brief(columns, count):
+        if columns is None or (self._have_length and not self._is_brief(columns, count)):
             return None
         computed = self._function.evaluate(columns, count)
         if computed is None:
@@ -154,7 +155,7 @@ class _EncodedPolicy:
         return _place(rows, visible, cut.pieces())
 
     def _is_brief(self, columns: Sequence[Sequence[Any]], count: int) -> bool:
-        inputs = {str(index): column for index, column in enumerate(zip(self._types, columns, strict=True))} if self._have_length else {}
+        inputs = {str(index): column for index, column in enumerate(zip(self._types, columns, strict=True))}
         return is_brief(self._work, inputs, count)
 
 
