@@ -16,7 +16,8 @@ FeatureStoreError
 │   └── DigestMismatch   a rebuilt training set differs from the recorded one
 ├── NotReady             the catalog or the online store cannot be reached, or a view is not materialized yet
 │   ├── Busy             the server cannot take more requests of this kind at the moment
-│   └── CommitUnknown    the response to a commit was lost, and the catalog could not say whether it landed
+│   ├── CommitUnknown    the response to a commit was lost, and the catalog could not say whether it landed
+│   └── Unsupported      the catalog cannot do what a commit asks for; nothing was written
 ├── Timeout              the work exceeded its time limit or was canceled; it was stopped and nothing was written
 ├── OutOfResources       memory or disk ran out; nothing was written
 ├── MaterializationFailed  several views could not be materialized; the others were
@@ -134,6 +135,10 @@ class NotReady(FeatureStoreError):
 
 class CommitUnknown(NotReady):
     """The response to a commit was lost, and it is unknown whether it landed; nothing was deleted, and it is safe to retry."""
+
+
+class Unsupported(NotReady):
+    """The catalog cannot do what a commit asks for; the message says what is lost without it. Nothing was written."""
 
 
 class Busy(NotReady):

@@ -25,6 +25,20 @@ def server() -> Iterator[str]:
         running.stop()
 
 
+@contextmanager
+def without_bucket(name: str) -> Iterator[None]:
+    """The bucket of all servers of this process is gone during the block, and back with all its objects afterwards."""
+    from moto.s3.models import s3_backends  # noqa: PLC0415
+
+    owner = s3_backends.bucket_accounts.pop(name)
+    bucket = s3_backends[owner[1]][owner[0]].buckets.pop(name)
+    try:
+        yield
+    finally:
+        s3_backends.bucket_accounts[name] = owner
+        s3_backends[owner[1]][owner[0]].buckets[name] = bucket
+
+
 def connection(endpoint: str, folder: Path) -> dict[str, str]:
     """The settings of a catalog in the folder whose files lie there."""
     return {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db", "s3.endpoint": endpoint, **ACCESS}

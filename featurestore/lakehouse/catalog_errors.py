@@ -20,9 +20,12 @@ from pyiceberg.exceptions import (
     TooManyRequestsError,
     UnauthorizedError,
 )
+from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.typedef import Identifier
 from sqlalchemy.exc import SQLAlchemyError
 
 from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
+from featurestore.lakehouse.newest_states import NewestStates, SeenState, refuse_older
 
 UNREACHABLE = (SQLAlchemyError, OSError, RESTError, ValidationError, NotImplementedError)
 """What is raised when a catalog or warehouse cannot be reached (network and HTTP errors are OSErrors; a malformed response raises
@@ -88,11 +91,38 @@ def is_disk_full(error: Exception) -> bool:
 
 
 def with_translated_errors(catalog: Catalog) -> Catalog:
-    """Make a catalog raise our errors when it cannot be reached; its errors about tables and namespaces stay pyiceberg's."""
+    """Make a catalog raise our errors when it cannot be reached or answers with an older state of a table than before.
+
+    Its errors about tables and namespaces stay pyiceberg's.
+    """
     for name in _CATALOG_CALLS:
         if hasattr(catalog, name):
             setattr(catalog, name, _translate(catalog, name))
+    newest = NewestStates()
+    load, commit = catalog.load_table, catalog.commit_table
+
+    def load_table(identifier: str | Identifier) -> Table:
+        name = _name_of(identifier)
+        # Taken first: another thread may see a newer state meanwhile.
+        before = newest.seen(name)
+        table = load(identifier)
+        state = SeenState.of(table.metadata, table.metadata_location)
+        refuse_older(name, state, before)
+        newest.note(name, state)
+        return table
+
+    def commit_table(table: Table, *args: Any) -> CommitTableResponse:
+        response = commit(table, *args)
+        newest.note(_name_of(table.name()), SeenState.of(response.metadata, response.metadata_location))
+        return response
+
+    setattr(catalog, "load_table", load_table)  # noqa: B010 - mypy allows no assignment to a method
+    setattr(catalog, "commit_table", commit_table)  # noqa: B010
     return catalog
+
+
+def _name_of(identifier: str | Identifier) -> str:
+    return identifier if isinstance(identifier, str) else ".".join(identifier)
 
 
 def drop_connections(catalog: Catalog) -> None:
@@ -159,9 +189,8 @@ def _translate(catalog: Catalog, name: str) -> Callable[..., Any]:
     @wraps(getattr(catalog, name))
     def call(*args: Any, **options: Any) -> Any:
         target = args[0] if args else next(iter(options.values()), "")
-        name_text = target if isinstance(target, str) else ".".join(map(str, target))
         try:
-            with translating_errors(f"{verb} {name_text}".strip()):
+            with translating_errors(f"{verb} {_name_of(target)}".strip()):
                 return getattr(type(catalog), name)(catalog, *args, **options)
         except Exception as error:
             if isinstance(error, FeatureStoreError):

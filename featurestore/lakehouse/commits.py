@@ -35,6 +35,7 @@ from pyiceberg.table.update import (
 from featurestore.errors import CommitConflict, CommitUnknown, FeatureStoreError, NotReady
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, drop_connections, is_disk_full, to_store_error
 from featurestore.lakehouse.commit_outcome import has_landed
+from featurestore.lakehouse.refusals import refusal
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
@@ -236,7 +237,7 @@ def _resolve_outcome(
     for producer in transaction._snapshot_producers:
         producer._clean_all_uncommitted()
     if isinstance(error, UNREACHABLE) and not isinstance(error, ValueError):
-        raise to_store_error(error, f"committing to {table.name}; nothing was written") from error
+        raise refusal(table.name, updates, error) from error
     raise CommitConflict(
         f"another writer changed {table.name} first ({error}); nothing was written, try again", table=table.name
     ) from error
@@ -266,6 +267,8 @@ def _is_refusal(table: Table, error: Exception) -> bool:
         # Metadata are written before they are swapped in. The same updates applied to the state that the handle shows, so a ValueError
         # means that the table has changed since.
         return (isinstance(error, OSError) and is_disk_full(error)) or isinstance(error, ValueError)
+    if isinstance(error, NotImplementedError):
+        return True
     if not isinstance(error, RESTError) or isinstance(error, CommitStateUnknownException | ServerError | ServiceUnavailableError):
         return False
     # Imported here: only a REST catalog needs it, and it is slow to import.

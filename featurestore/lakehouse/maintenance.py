@@ -7,14 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.fs as pafs
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update import AssertTableUUID, RemoveSnapshotsUpdate, SetPropertiesUpdate
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import folders, tables
+from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, reload, retry
 from featurestore.lakehouse.fence import commit_fenced, is_fence
 from featurestore.lakehouse.granted import Granted
@@ -313,13 +318,29 @@ def _reachable(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
 
 
 def _refuse_shared_folder(table: Table, orphans: list[pafs.FileInfo]) -> None:
-    """Raise Conflict if another table shares the folder, as after a rename and a new table of the old name."""
+    """Raise Conflict if another table shares the folder, as after a rename and a new table of the old name, or if a catalog of another
+    name in the same database has the warehouse too.
+    """
     filesystem, folder = folders.filesystem(table.iceberg.io, table.iceberg.location())
     uuid, catalog = table.uuid, table.iceberg.catalog
     if not any(folders.is_foreign(filesystem, info.path, uuid) for info in orphans if ".metadata.json" in info.path):
         return
+    shared = f"share the folder {table.iceberg.location()}: no file was removed"
+    for other, address in _tables_of_other_catalogs(catalog):
+        if _path(table, address).startswith(f"{folder.rstrip('/')}/"):
+            raise Conflict(f"{other} and {table.name} {shared}; give each catalog a warehouse of its own")
     for namespace in catalog.list_namespaces():
         for identifier in catalog.list_tables(namespace):
-            other = Table(catalog.load_table(identifier))
-            if other.uuid != table.uuid and _path(other, other.iceberg.location()) == folder:
-                raise Conflict(f"{'.'.join(identifier)} and {table.name} share the folder {table.iceberg.location()}: no file was removed")
+            other_table = Table(catalog.load_table(identifier))
+            if other_table.uuid != table.uuid and _path(other_table, other_table.iceberg.location()) == folder:
+                raise Conflict(f"{'.'.join(identifier)} and {table.name} {shared}")
+
+
+def _tables_of_other_catalogs(catalog: Catalog) -> list[tuple[str, str]]:
+    """The tables that other catalogs have in the same database, each as `catalog.namespace.name`, with the addresses of their metadata."""
+    if not isinstance(catalog, SqlCatalog):
+        return []
+    columns = (IcebergTables.catalog_name, IcebergTables.table_namespace, IcebergTables.table_name, IcebergTables.metadata_location)
+    with translating_errors("listing the tables of other catalogs"), Session(catalog.engine) as session:
+        rows = session.execute(select(*columns).where(IcebergTables.catalog_name != catalog.name)).all()
+    return [(f"{name}.{namespace}.{table}", address) for name, namespace, table, address in rows if address is not None]

@@ -1,6 +1,7 @@
 """A REST catalog with time limits for its requests, whose credentials for files are renewed."""
 
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from requests import RequestException, Response, Session
 
 from featurestore.lakehouse import vended_io
 from featurestore.lakehouse.local_io import LocalFirstIO
+from featurestore.values import times
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -20,15 +22,23 @@ TIMEOUT = "timeout-seconds"
 """The catalog property with the read timeout of a response, in seconds."""
 
 
+CLOCK_US = 2_000_000
+"""By how much the clocks of server and client may differ before it matters, in microseconds."""
+DAY_US = 24 * 3600 * 1_000_000
+
+
 class BoundedRestCatalog(RestCatalog):
     """pyiceberg's RestCatalog with a timeout, `timeout-seconds`, for each request, and with `VendedIO` where credentials expire."""
+
+    clock_ahead_us = 0
+    """How far the server's clock is ahead of this machine's, in microseconds; 0 if by less than CLOCK_US."""
 
     def _create_session(self) -> Session:
         session = super()._create_session()
         seconds = float(self.properties.get(TIMEOUT, ANSWER_SECONDS))
         # Set on the session, not on an adapter: request signing replaces the adapters.
         session.request = partial(session.request, timeout=(min(CONNECT_SECONDS, seconds), seconds))  # type: ignore[method-assign]
-        session.hooks["response"].append(_refuse_foreign_404)
+        session.hooks["response"] += [_refuse_foreign_404, self._compare_clocks]
         return session
 
     def _response_to_table(self, identifier_tuple: tuple[str, ...], table_response: TableResponse) -> Table:
@@ -37,6 +47,16 @@ class BoundedRestCatalog(RestCatalog):
             renew = partial(self._renewed, identifier_tuple, table.metadata.table_uuid)
             table.io = vended_io.VendedIO(table.io.properties, renew)
         return table
+
+    def _compare_clocks(self, response: Response, *args: Any, **options: Any) -> None:
+        """Note how far the server's clock is ahead of this machine's, by a response; nothing if they agree as far as it tells."""
+        try:
+            ahead = times.micros(parsedate_to_datetime(response.headers["Date"])) - times.now()
+        except (KeyError, ValueError):
+            return
+        # The header has whole seconds, and comes a while after it was written. A day is a mistake, and not a clock.
+        slowest = int(response.elapsed.total_seconds() * 1_000_000) + CLOCK_US
+        self.clock_ahead_us = 0 if -slowest <= ahead <= CLOCK_US or abs(ahead) > DAY_US else ahead
 
     def _renewed(self, identifier: tuple[str, ...], uuid: UUID) -> Mapping[str, Any] | None:
         """The properties of the table's FileIO with new credentials; None if the table is gone."""

@@ -186,7 +186,8 @@ def create_namespace(catalog: Catalog, namespace: str) -> None:
         with translating_errors(f"looking for the namespace {namespace}"):
             exists = catalog.namespace_exists(namespace)
         if not exists:
-            raise to_store_error(error, f"creating the namespace {namespace}") from error
+            failure = to_store_error(error, f"creating the namespace {namespace}")
+            raise type(failure)(f"{failure.message}; or create it in the catalog yourself", **failure.details) from error
 
 
 def set_properties(table: Table, properties: Mapping[str, str], drop: Collection[str] = ()) -> None:

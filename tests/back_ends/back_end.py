@@ -31,7 +31,7 @@ def sqlite_and_folder(folder: Path, request: pytest.FixtureRequest) -> Iterator[
 
 @contextmanager
 def postgres_and_s3(folder: Path, request: pytest.FixtureRequest) -> Iterator[BackEnd]:
-    with postgres.server(folder) as address, postgres.schema(address) as uri, s3.server() as endpoint:
+    with postgres.schema(request.getfixturevalue("postgres_address")) as uri, s3.server() as endpoint:
         catalog = {"type": "sql", "uri": uri, "s3.endpoint": endpoint, **s3.ACCESS}
         settings = Settings(home=folder / "home", warehouse=f"s3://lake/{folder.name}", catalog=catalog)
         yield BackEnd(settings, lambda path: s3.stored_names(endpoint, f"lake/{folder.name}/{path}"))

@@ -8,7 +8,7 @@ from tests.lakehouse import postgres
 
 
 @pytest.fixture(scope="session")
-def postgres_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_address() -> Iterator[str]:
     """A PostgreSQL database."""
-    with postgres.server(tmp_path_factory.mktemp("postgres")) as address:
+    with postgres.server() as address:
         yield address

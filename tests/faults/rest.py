@@ -39,8 +39,18 @@ STATUSES: dict[type[Exception], tuple[int, str]] = {
 }
 
 
+class UnsupportedError(Exception):
+    """What a catalog server cannot do."""
+
+
+STATUSES[UnsupportedError] = (406, "UnsupportedOperationException")
+
+
 class RestServer(ThreadingHTTPServer):
-    """`fault` is asked about every request; `commits` counts what has landed."""
+    """`fault` is asked about every request; `unsupported` has what it refuses: `tag`, actions of updates, or kinds of requests.
+
+    `authorization` is that header of the last request.
+    """
 
     daemon_threads = True
 
@@ -48,6 +58,8 @@ class RestServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.backing = backing
         self.fault = Fault()
+        self.unsupported: set[str] = set()
+        self.authorization: str | None = None
         self.lock = threading.RLock()
 
     @property
@@ -76,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")][1:]
         kind = _kind(self.command, parts)
+        self.server.authorization = self.headers.get("Authorization")
         failure = self.server.fault.strikes(kind)
         if failure is not None and failure.moment == "before":
             self._fail(failure.what)
@@ -89,6 +102,7 @@ class Handler(BaseHTTPRequestHandler):
     def _run(self, parts: list[str], body: dict[str, Any]) -> tuple[int, Any]:
         try:
             with self.server.lock:
+                _refuse_unsupported(self.server.unsupported, _kind(self.command, parts), body)
                 return _do(self.server.backing, self.command, parts, body)
         except tuple(STATUSES) as error:
             status, kind = next(told for known, told in STATUSES.items() if isinstance(error, known))
@@ -162,6 +176,14 @@ def _do(catalog: SqlCatalog, method: str, parts: list[str], body: dict[str, Any]
         case _, ["namespaces", namespace, "tables", name]:
             return 200, _table_body(catalog.load_table((namespace, name)))
     raise ValueError(f"{method} {parts}")
+
+
+def _refuse_unsupported(unsupported: set[str], kind: str, body: dict[str, Any]) -> None:
+    updates = body.get("updates", []) if isinstance(body.get("updates"), list) else []
+    asked = {"namespace" if kind == "create" and "namespace" in body else kind}
+    asked |= {name for update in updates for name in (update["action"], update.get("type", "")) if name}
+    if refused := asked & unsupported:
+        raise UnsupportedError(f"this catalog does not support {', '.join(sorted(refused))}")
 
 
 def _table_body(table: Table) -> dict[str, Any]:

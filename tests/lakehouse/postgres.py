@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ INSTALL = "no PostgreSQL: apt-get install postgresql, or put its bin/ folder (in
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The SQLAlchemy address of a database."""
     for address in (
         f"postgresql+psycopg2://{getpass.getuser()}@127.0.0.1:5432/test",
@@ -27,19 +28,58 @@ def server(folder: Path) -> Iterator[str]:
         if _answers(address):
             yield address
             return
-    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None or os.geteuid() == 0:
+    with own_server() as started:
+        yield started.address
+
+
+class OwnServer:
+    """A PostgreSQL server of a test's own, which it may restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._programs, self._user = folder, _programs(), "postgres" if os.geteuid() == 0 else None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.address = f"postgresql+psycopg2://postgres@127.0.0.1:{self._port}/postgres"
+        if self._user is not None:
+            # The server refuses to run as root.
+            shutil.chown(folder, self._user)
+        self._run("initdb", "--auth=trust", "--username=postgres", "-D", folder / "data")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} -c fsync=off"
+        self._run("pg_ctl", "-D", self._folder / "data", "-w", "-l", self._folder / "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it as a crash would: what is not committed is lost."""
+        self._run("pg_ctl", "-D", self._folder / "data", "-w", "-m", "immediate", "stop")
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        # Not its output: the server would keep a pipe open.
+        command = [self._programs / program, *arguments]
+        subprocess.run(command, check=True, user=self._user, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def own_server() -> Iterator[OwnServer]:
+    """A server with its data in a temporary folder: those of pytest are closed to the user that it runs as."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as data:
+        server = OwnServer(Path(data))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _programs() -> Path:
+    """The folder of initdb and pg_ctl: that on PATH, or else where Debian's packages have it."""
+    on_path = shutil.which("initdb")
+    folders = [Path(on_path).parent] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not folders or not (folders[-1] / "initdb").exists():
         pytest.skip(INSTALL)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = folder / "postgres"
-    subprocess.run(["initdb", "--auth=trust", "--username=postgres", "-D", data], check=True, capture_output=True)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    subprocess.run(["pg_ctl", "-D", data, "-w", "-l", folder / "postgres.log", "-o", options, "start"], check=True, capture_output=True)
-    try:
-        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run(["pg_ctl", "-D", data, "-m", "immediate", "stop"], check=True, capture_output=True)
+    return folders[-1]
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def password() -> str:
 def database(tmp_path_factory: pytest.TempPathFactory, password: str) -> Iterator[str]:
     """The address of a schema of a role that has this password, as people must write it."""
     name = f"fs_{uuid.uuid4().hex[:12]}"
-    with postgres.server(tmp_path_factory.mktemp("postgres")) as address:
+    with postgres.server() as address:
         own = make_url(address)
         engine = create_engine(own, isolation_level="AUTOCOMMIT")
         try:

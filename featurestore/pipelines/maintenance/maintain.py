@@ -8,7 +8,7 @@ from functools import partial
 import pyarrow as pa
 
 from featurestore.engine import orphaned_spill
-from featurestore.errors import CommitConflict, Conflict
+from featurestore.errors import CommitConflict, Conflict, Unsupported
 from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.maintenance import RemovedFiles
 from featurestore.lakehouse.table import Table
@@ -114,7 +114,11 @@ def _clear(
         cursor = _cursor(runtime, identifier)
         reader = None if cursor is None else cursor.snapshot_id
         untagged, note = [*(TAG + id for id in unfinished_ids), *stray], partial(expiries.with_expiry, runtime.author)
-        expired = maintenance.expire_snapshots(table, before, dry_run, reader=reader, untagged=untagged, note=note)
+        expired = maintenance.ExpiredSnapshots(())
+        try:
+            expired = maintenance.expire_snapshots(table, before, dry_run, reader=reader, untagged=untagged, note=note)
+        except Unsupported as error:
+            notes.append(f"no snapshot expired: {error.message}")
         snapshots = expired.snapshots
         without, pending_files = (expired.snapshot_ids if dry_run else ()), (maintenance.no_files if abandoned else checkpoint_files)
         removed = maintenance.remove_orphan_files(table, orphaned_before, dry_run, without=without, pending_files=pending_files)

@@ -20,7 +20,7 @@ from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
 from featurestore.errors import CheckFailed, RequestError
-from featurestore.lakehouse import scans, tables, writes
+from featurestore.lakehouse import clock, scans, tables, writes
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.planned_scan import PlannedScan
@@ -98,7 +98,7 @@ def run(
                 yield replace(finished, result=combine(first, finished.result))
             return
         _drop_checkpoint(table)
-    now = times.now()
+    now = clock.now(runtime.catalog)
     upper = now if end is None else min(end, now)
     source = open_source(runtime, view.source)
     if start is None and _is_up_to_date(feature_table.state_of(table.properties), source, upper):

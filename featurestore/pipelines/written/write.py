@@ -16,7 +16,7 @@ from featurestore.compiler.relations import Handle
 from featurestore.engine.results import count
 from featurestore.engine.session import Session
 from featurestore.errors import Conflict, FeatureStoreError, RequestError, brief
-from featurestore.lakehouse import commits, scans, tables, writes
+from featurestore.lakehouse import clock, commits, scans, tables, writes
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.scan_plan import TimeRange
@@ -106,7 +106,7 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
     checked = check_mode(mode)
     run = uuid.uuid4().hex if run_id is None else _check_run_id(run_id)
     applied = written_version(definitions.read_registry(runtime), check_text(name, "name"))
-    prepared = read_rows(frame, load_written_table(runtime, applied), times.now())
+    prepared = read_rows(frame, load_written_table(runtime, applied), clock.now(runtime.catalog))
     with ExitStack() as stack:
 
         def attempt() -> _Appended:
@@ -114,7 +114,8 @@ def write_table(runtime: Runtime, name: str, frame: Any, mode: str, run_id: str 
                 written = load_written_table(runtime, applied)
                 stored = runtime.operator.grant(written.table)
                 session = attempt_stack.enter_context(runtime.engine.session(data_folders(stored)))
-                appended = _append(session, written, stored, prepared, checked, {RUN_ID: run, AUTHOR: runtime.author})
+                origin = {RUN_ID: run, AUTHOR: runtime.author}
+                appended = _append(session, written, stored, prepared, checked, origin, clock.now(runtime.catalog))
                 # Kept open for the publish, which reads the same files.
                 stack.push(attempt_stack.pop_all())
             return appended
@@ -142,15 +143,18 @@ def _check_run_id(run_id: Any) -> str:
 
 
 def _append(
-    session: Session, written: WrittenTable, stored: Granted, prepared: GivenRows, mode: WriteMode, origin: Mapping[str, str]
+    session: Session, written: WrittenTable, stored: Granted, prepared: GivenRows, mode: WriteMode, origin: Mapping[str, str], now: int
 ) -> _Appended:
-    """Append the rows that differ, in one commit on the state of the table that `written` shows; `origin` has its run and its author."""
+    """Append the rows that differ, in one commit on the state of the table that `written` shows.
+
+    `origin` has its run and its author; `now` is in microseconds.
+    """
     table, run_id = written.table, origin[RUN_ID]
     if writes.has_batch(table, run_id):
         return _Appended(written, session)
     state = feature_table.state_of(table.properties)
     # Later than every row of the table, also where clocks differ: two writes never share a time.
-    run = max(times.now(), (state.through or 0) + 1)
+    run = max(now, (state.through or 0) + 1)
     at = prepared.at(run) if written.timestamp is None else prepared
     attempt = _Attempt(session, written, stored, at, mode, state, run)
     appended, rows = _appended_rows(attempt)

@@ -24,7 +24,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
         builders.world(settings)
         yield settings
         return
-    with postgres.server(tmp_path) as address, postgres.schema(address) as uri:
+    with postgres.server() as address, postgres.schema(address) as uri:
         settings = Settings(home=tmp_path, catalog={"type": "sql", "uri": uri})
         builders.world(settings)
         yield settings
