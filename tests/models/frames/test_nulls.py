@@ -24,6 +24,7 @@ from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow  # isort: s
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, models
 from featurestore.errors import TypeMismatch
 from featurestore.models.frames.inputs import Input, make_frame
+from featurestore.models.frames.values import to_list
 from featurestore.models.mlflow_access import tracking
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from tests.models.worlds import World
@@ -157,6 +158,27 @@ def test_the_type_of_a_column_is_that_of_training_where_the_values_fit_it() -> N
     assert column("int32", [3 * 10**9, None]) == ("Int64", [3 * 10**9, None])
     assert column("int32", [3 * 10**9, 1]) == ("int64", [3 * 10**9, 1])
     assert column("bool", [True, None]) == column("bool", pa.chunked_array([[True, None]])) == ("boolean", [True, None])
+
+
+def test_a_block_of_doubles_has_each_value_in_its_row() -> None:
+    columns = {
+        "whole": pa.chunked_array([[1, None, 3], [], [4, 2**53 + 1]]),
+        "half": pa.chunked_array([[0.5], [None, float("inf"), -0.0, 2.5]]),
+        "active": pa.chunked_array([[True, False, None, True, False]]),
+        "price": pa.chunked_array([[Decimal("0.10")] * 4, [None]], pa.decimal128(10, 2)),
+        "sent": [7, None, 2.5, True, Decimal("0.3")],
+    }
+    inputs = [Input(name, "feature", "double", True) for name in columns]
+    expected = np.array([to_list(values) for values in columns.values()], dtype=np.float64).T
+    long = {
+        name: list(values) * 14_000 if isinstance(values, list) else pa.chunked_array(values.chunks * 14_000)
+        for name, values in columns.items()
+    }
+    for given, rows in ((columns, expected), (long, np.tile(expected, (14_000, 1)))):
+        block = make_frame(inputs, given, named=False, matrix=True, nullable=True)
+        assert block.flags.c_contiguous
+        np.testing.assert_array_equal(block, rows)
+        np.testing.assert_array_equal(make_frame(inputs, given, named=True, matrix=True, nullable=True)["sent"], rows[:, 4])
 
 
 def test_a_library_that_makes_an_array_of_its_frame_gets_doubles() -> None:
