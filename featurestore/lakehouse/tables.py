@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from itertools import count
 
 import pyarrow as pa
@@ -246,6 +247,7 @@ def add_missing_columns(table: Table, columns: Sequence[pa.Field]) -> None:
         commit(table, stage, attempts=ATTEMPTS)
 
 
+@lru_cache(maxsize=1024)
 def stored_type(arrow_type: pa.DataType) -> pa.DataType:
     """The Arrow type in which a table returns values of an Arrow type. Raises: TypeMismatch for a type that Iceberg does not have."""
     return type_mapping.arrow_of_iceberg(type_mapping.iceberg_type(arrow_type, count(1), "values"))

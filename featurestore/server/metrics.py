@@ -58,6 +58,7 @@ class Metrics:
         self._by_request: dict[tuple[str, str, int], tuple[Counter, Durations]] = {}
         self._by_entities: dict[tuple[str, str, str], Counter] = {}
         self._by_service: dict[str, Durations] = {}
+        self._by_outcome: dict[str, Counter] = {}
         self._before_text: list[Callable[[], None]] = []
 
     def before_text(self, flush: Callable[[], None]) -> None:
@@ -92,7 +93,10 @@ class Metrics:
     def count_logged(self, outcome: str, rows: int) -> None:
         """Count rows for the prediction log: those that were spooled, those that were dropped, and those that are in their table."""
         if rows:
-            self._logged.labels(outcome).inc(rows)
+            series = self._by_outcome.get(outcome)
+            if series is None:
+                series = self._by_outcome[outcome] = self._logged.labels(outcome)
+            series.inc(rows)
 
     def count_shadow(self, model: str, outcome: str, rows: int) -> None:
         """Count rows that shadows scored, failed to score, or dropped. The model has a split, so that its name may be a label."""

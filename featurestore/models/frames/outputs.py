@@ -201,6 +201,8 @@ def _is_large(integers: "np.ndarray[Any, Any]") -> bool:
 
 def _large_type(predictions: Sequence[Any]) -> pa.DataType | None:
     """The type of integers, or of lists of them, that only 64 bits without a sign hold, which Arrow does not infer; None for others."""
+    if all(kind is not int and not issubclass(kind, list) for kind in set(map(type, predictions))):
+        return None
     is_listed = any(isinstance(value, list) for value in predictions)
     items = [item for value in predictions if isinstance(value, list) for item in value] if is_listed else predictions
     large = any(type(item) is int and item >= 2**63 for item in items)

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from featurestore.models.frames.outputs import to_column_or_json
@@ -76,7 +78,6 @@ def to_rows(model: LoggedModel, pins: str, entries: Sequence[Entry]) -> Predicti
     """
     counts = [len(entry.predictions) for entry in entries]
     count = sum(counts)
-    statuses = [text for entry, rows in zip(entries, counts, strict=True) for text in _status_texts(entry.statuses, rows)]
     facts = {
         **facts_of(model, count),
         "request_id": _spread([entry.request_id for entry in entries], counts, pa.string()),
@@ -91,23 +92,24 @@ def to_rows(model: LoggedModel, pins: str, entries: Sequence[Entry]) -> Predicti
         ),
         "parameters": _spread([entry.parameters for entry in entries], counts, pa.string()),
         "snapshots": repeat_value(pins, count),
-        "statuses": pa.array(statuses, pa.string()),
+        "statuses": _statuses(entries, counts),
         "edition": _spread([entry.edition for entry in entries], counts, pa.int64()),
         "policies_digest": _spread([entry.policies for entry in entries], counts, pa.string()),
     }
     types = [sql_type or entries[0].derived_types.get(name) for name, sql_type in model.columns]
-    columns = [[value for entry in entries for value in entry.values[index]] for index in range(len(types))]
+    # Each entry is read once: they are more than the processor's cache holds.
+    columns = [list(chain.from_iterable(values)) for values in zip(*(entry.values for entry in entries), strict=True)]
     values = {
         name: plain_values(_column(column, sql_type, name))
         for (name, _), column, sql_type in zip(model.columns, columns, types, strict=True)
     }
-    predictions = plain_values(to_column_or_json([value for entry in entries for value in entry.predictions]))
+    predictions = plain_values(to_column_or_json(list(chain.from_iterable(entry.predictions for entry in entries))))
     return PredictionRows(facts, {**values, PREDICTION: predictions})
 
 
 def kind_of(entry: Entry) -> tuple[Any, ...]:
     """What entries must have in common to be converted together: the types of derived features and of predictions."""
-    return tuple(entry.derived_types.items()), tuple(dict.fromkeys(type(value) for value in entry.predictions))
+    return tuple(entry.derived_types.items()), frozenset(map(type, entry.predictions))
 
 
 def _column(values: Sequence[Any], sql_type: str | None, name: str) -> pa.Array:
@@ -122,13 +124,23 @@ def _column(values: Sequence[Any], sql_type: str | None, name: str) -> pa.Array:
         return pa.array(values)
 
 
-def _status_texts(statuses: Mapping[str, Sequence[str]], rows: int) -> list[str | None]:
-    """The status of each row by view, as JSON."""
-    if not statuses:
-        return [None] * rows
-    return [json.dumps(dict(zip(statuses, states, strict=True)), separators=(",", ":")) for states in zip(*statuses.values(), strict=True)]
+def _statuses(entries: Sequence[Entry], counts: Sequence[int]) -> pa.Array:
+    """The status of each row by view, as JSON; NULL for those of entries without any."""
+    texts: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
+    column: list[str | None] = []
+    for entry, rows in zip(entries, counts, strict=True):
+        if not entry.statuses:
+            column += [None] * rows
+            continue
+        labels = tuple(entry.statuses)
+        for states in zip(*entry.statuses.values(), strict=True):
+            text = texts.get((labels, states))
+            if text is None:
+                text = texts[labels, states] = json.dumps(dict(zip(labels, states, strict=True)), separators=(",", ":"))
+            column.append(text)
+    return pa.array(column, pa.string())
 
 
 def _spread(values: Sequence[Any], counts: Sequence[int], arrow_type: pa.DataType) -> pa.Array:
     """A column with the value of each entry in each of its rows."""
-    return pa.array([value for value, rows in zip(values, counts, strict=True) for _ in range(rows)], arrow_type)
+    return pa.array(values, arrow_type).take(pa.array(np.repeat(np.arange(len(counts)), counts)))

@@ -118,9 +118,8 @@ def _ordered_rows(table: Table, spool: Spool, waiting: Sequence[Waiting]) -> pa.
                     parts.append(part)
                     order.append(numbers)
     rows = inference.stored_rows(table, parts)
-    if len(parts) == 1:
-        return rows
-    return rows.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+    places = np.concatenate([np.zeros(0, np.int64), *order])
+    return rows if (np.diff(places) >= 0).all() else rows.take(pa.array(np.argsort(places, kind="stable")))
 
 
 def _groups(waiting: Sequence[Waiting], start: int) -> list[list[tuple[int, Entry]]]:

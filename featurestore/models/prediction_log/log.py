@@ -106,12 +106,14 @@ class PredictionLog:
         count = len(finished.prediction.predictions)
         if not count or not self.is_sampled(request_id):
             return True
-        if not wait and not self._knows(finished):
+        documents = self._known_documents(finished)
+        if not wait and documents is None:
             return False
         try:
             spool = self._spool or self._open()
+            layout, pins = self._add_documents(spool, finished) if documents is None else documents
             now = time.time_ns() // 1000 if predicted_at is None else predicted_at
-            body = entries.encode(self._entry(spool, finished, request_id, arm, shadow, rows, now))
+            body = entries.encode(_entry(finished, layout, pins, request_id, arm, shadow, rows, now))
             if not spool.put(self._table_of(finished.model.name), now, count, body, wait=wait):
                 return False
         except (sqlite3.Error, FeatureStoreError, OSError, OverflowError, TypeError, ValueError) as error:
@@ -137,42 +139,19 @@ class PredictionLog:
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
 
-    def _knows(self, finished: "Finished") -> bool:
-        """Whether the spool is open, and has the documents that an entry of this prediction names."""
-        pins = tuple(finished.rows.snapshots.items())
-        return self._spool is not None and finished.model in self._layouts and pins in self._pins
+    def _known_documents(self, finished: "Finished") -> tuple[int, int] | None:
+        """The numbers of the layout and of the snapshots that an entry of this prediction names; None if the spool may not have them."""
+        layout, pins = self._layouts.get(finished.model), self._pins.get(tuple(finished.rows.snapshots.items()))
+        return None if layout is None or pins is None else (layout, pins)
 
-    def _entry(
-        self, spool: Spool, finished: "Finished", request_id: str, arm: str | None, shadow: bool, rows: Sequence[int] | None, now: int
-    ) -> Entry:
-        model, features = finished.model, finished.rows
-        snapshots = tuple(features.snapshots.items())
-        pins = self._pins.get(snapshots)
-        if pins is None:
-            if len(self._pins) >= PINS:
-                self._pins.clear()
-            pins = self._pins[snapshots] = spool.pins(inference.snapshots_text(features.snapshots))
-        layout = self._layouts.get(model)
-        if layout is None:
-            layout = self._layouts[model] = spool.layout(msgspec.json.encode(model.logged).decode())
-        return Entry(
-            layout=layout,
-            pins=pins,
-            request_id=request_id,
-            arm=arm,
-            shadow=shadow,
-            at=now if features.at is None else features.at,
-            predicted_at=now,
-            edition=features.edition,
-            rows=rows,
-            overridden=_overridden(features, len(finished.prediction.predictions)),
-            parameters=json.dumps(dict(finished.params), default=str) if finished.params else None,
-            statuses=features.status,
-            derived_types=features.derived_types,
-            values=[features.columns[name] for name, _ in model.logged.columns],
-            predictions=finished.prediction.predictions,
-            policies=features.policies,
-        )
+    def _add_documents(self, spool: Spool, finished: "Finished") -> tuple[int, int]:
+        """As `_known_documents`; the spool then has them."""
+        snapshots = finished.rows.snapshots
+        if len(self._pins) >= PINS:
+            self._pins.clear()
+        pins = self._pins[tuple(snapshots.items())] = spool.pins(inference.snapshots_text(snapshots))
+        layout = self._layouts[finished.model] = spool.layout(msgspec.json.encode(finished.model.logged).decode())
+        return layout, pins
 
     def _table_of(self, model: str) -> str:
         table = self._tables.get(model)
@@ -266,6 +245,37 @@ def flush_file(store: FeatureStore) -> int:
         return flush(store.backend.runtime, spool)
     finally:
         spool.close()
+
+
+def _entry(
+    finished: "Finished",
+    layout: int,
+    pins: int,
+    request_id: str,
+    arm: str | None,
+    shadow: bool,
+    rows: Sequence[int] | None,
+    now: int,
+) -> Entry:
+    features, predictions = finished.rows, finished.prediction.predictions
+    return Entry(
+        layout=layout,
+        pins=pins,
+        request_id=request_id,
+        arm=arm,
+        shadow=shadow,
+        at=now if features.at is None else features.at,
+        predicted_at=now,
+        edition=features.edition,
+        rows=rows,
+        overridden=_overridden(features, len(predictions)),
+        parameters=json.dumps(dict(finished.params), default=str) if finished.params else None,
+        statuses=features.status,
+        derived_types=features.derived_types,
+        values=[features.columns[name] for name, _ in finished.model.logged.columns],
+        predictions=predictions,
+        policies=features.policies,
+    )
 
 
 def _overridden(features: "FeatureRows", count: int) -> list[list[str]] | None:

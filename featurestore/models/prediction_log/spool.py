@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from featurestore import private
 from featurestore.errors import NotReady
@@ -38,8 +38,7 @@ _ADD_REQUEST = "INSERT INTO requests (at, destination, rows, body) VALUES (?, ?,
 _ADD_PINS = "INSERT INTO pins (document) VALUES (?) ON CONFLICT DO NOTHING"
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A request whose predictions wait: its number in the spool, which is never used twice, and its encoded rows."""
 
     number: int
@@ -68,6 +67,7 @@ class Spool:
         """`path` None: in memory. `limit` is in bytes. `sync`: what is put is on the disk before `put` returns. Raises: NotReady."""
         self._path, self._limit, self._sync = path, limit, sync
         self._lock = threading.Lock()
+        self._patience = WAIT_SECONDS
         if path is not None:
             private.make_folder(path.parent)
             private.make_file(path)
@@ -82,10 +82,15 @@ class Spool:
         if not self._lock.acquire(blocking=wait):
             return False
         try:
-            if wait:
-                self._connection.execute(_ADD_REQUEST, (at, table, rows, body))
-                return True
-            return self._put_at_once((at, table, rows, body))
+            self._be_patient(WAIT_SECONDS if wait else 0)
+            self._connection.execute(_ADD_REQUEST, (at, table, rows, body))
+        except sqlite3.OperationalError as error:
+            # The lower byte is the kind; the others say more of it.
+            if not wait and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                return False
+            raise
+        else:
+            return True
         finally:
             self._lock.release()
 
@@ -111,8 +116,8 @@ class Spool:
 
     def mark_kept(self, id: int) -> None:
         """Note that the snapshots of a set do not expire any more."""
-        with self._lock:
-            self._connection.execute("UPDATE pins SET kept = 1 WHERE id = ?", (id,))
+        with self._patiently() as connection:
+            connection.execute("UPDATE pins SET kept = 1 WHERE id = ?", (id,))
 
     def backlog(self) -> list[Backlog]:
         """What waits, by table."""
@@ -142,8 +147,8 @@ class Spool:
         query = "DELETE FROM requests WHERE number IN (SELECT number FROM requests WHERE destination = ? AND number <= ? LIMIT ?)"
         removed = REMOVED_AT_ONCE
         while removed == REMOVED_AT_ONCE:
-            with self._lock:
-                removed = self._connection.execute(query, (table, until, REMOVED_AT_ONCE)).rowcount
+            with self._patiently() as connection:
+                removed = connection.execute(query, (table, until, REMOVED_AT_ONCE)).rowcount
         self._trim_log()
 
     def close(self) -> None:
@@ -155,37 +160,37 @@ class Spool:
         """Move the changes in SQLite's log into the database, if they are many; readers and writers need not wait."""
         changes = None if self._path is None else self._path.with_name(f"{self._path.name}-wal")
         if changes is not None and changes.exists() and changes.stat().st_size >= LARGE_WAL:
-            with self._lock:
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            with self._patiently() as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _put_at_once(self, request: tuple[int, str, int, bytes]) -> bool:
-        self._connection.execute("PRAGMA busy_timeout = 0").fetchall()
-        try:
-            self._connection.execute(_ADD_REQUEST, request)
-        except sqlite3.OperationalError as error:
-            # The lower byte is the kind; the others say more of it.
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-                return False
-            raise
-        finally:
-            self._connection.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000:.0f}").fetchall()
-        return True
+    @contextmanager
+    def _patiently(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection for the block; another process that writes to the file is waited for."""
+        with self._lock:
+            self._be_patient(WAIT_SECONDS)
+            yield self._connection
+
+    def _be_patient(self, seconds: float) -> None:
+        """Set how long SQLite waits for another process. Only if that changes: it takes as long as to add a request."""
+        if seconds != self._patience:
+            self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}").fetchall()
+            self._patience = seconds
 
     def _number(self, document: str, add: str, find: str) -> int:
-        with self._lock:
-            self._connection.execute(add, (document,))
-            return int(self._connection.execute(find, (document,)).fetchone()[0])
+        with self._patiently() as connection:
+            connection.execute(add, (document,))
+            return int(connection.execute(find, (document,)).fetchone()[0])
 
     def _query(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        with self._lock:
-            return iter(self._connection.execute(query, values).fetchall())
+        with self._patiently() as connection:
+            return iter(connection.execute(query, values).fetchall())
 
     def _read_id(self) -> str:
-        with self._lock, self._transaction():
-            row = self._connection.execute("SELECT id FROM spool").fetchone()
+        with self._patiently() as connection, self._transaction():
+            row = connection.execute("SELECT id FROM spool").fetchone()
             if row is None:
                 row = (uuid.uuid4().hex,)
-                self._connection.execute("INSERT INTO spool (id) VALUES (?)", row)
+                connection.execute("INSERT INTO spool (id) VALUES (?)", row)
         return str(row[0])
 
     @contextmanager

@@ -22,7 +22,7 @@ from featurestore.models import LoadedModels
 from featurestore.models.prediction_log import entry, flush
 from featurestore.models.prediction_log.entry import Entry
 from featurestore.models.prediction_log.flush import UNTIL
-from featurestore.models.prediction_log.log import DROPPED, SPOOLED, PredictionLog, flush_file, open_spool, spool_path
+from featurestore.models.prediction_log.log import DROPPED, SPOOLED, PredictionLog, _entry, flush_file, open_spool, spool_path
 from featurestore.models.prediction_log.spool import FORMAT, Spool
 from featurestore.models.predictions.inference import LoggedModel
 from tests.models.vendor import VENDOR_WARNINGS
@@ -104,7 +104,8 @@ def test_what_a_killed_flush_has_committed_is_not_appended_again(logging_store: 
     flush_file(logging_store)
     # The row is put back, as if the process had ended before it was removed.
     with sqlite3.connect(spool_path(logging_store.settings)) as connection:
-        body = entry.encode(log._entry(log._open(), model.finish([RECORD]), "kept", None, False, None, 1))
+        finished = model.finish([RECORD])
+        body = entry.encode(_entry(finished, *log._add_documents(log._open(), finished), "kept", None, False, None, 1))
         note = tables.load(logging_store.catalog, f"inference.{spooled}").properties[UNTIL + log._open().id]
         values = (json.loads(note)["number"], f"inference.{spooled}", body)
         connection.execute("INSERT INTO requests (number, at, destination, rows, body) VALUES (?, 0, ?, 1, ?)", values)
@@ -197,6 +198,23 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCapture
     assert [(one.table, one.rows) for one in made.backlog()] == [("t", 1)]
     assert "is damaged (file is not a database): it was moved to" in caplog.text
     assert len(list(path.parent.glob("spool.db.damaged-*"))) == 1
+
+
+def test_only_who_waits_waits_for_another_process(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", 1 << 20)
+    with closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert not spool.put("t", 1, 1, b"x", wait=False)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            spool.put("t", 1, 1, b"x")
+        assert not spool.put("t", 1, 1, b"x", wait=False)
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(spool.put, "t", 1, 2, b"y")
+            other.execute("COMMIT")
+            assert waiting.result()
+    assert spool.put("t", 1, 4, b"z", wait=False)
+    assert [backlog.rows for backlog in spool.backlog()] == [6]
+    spool.close()
 
 
 def test_the_file_has_a_format(tmp_path: Path) -> None:
