@@ -75,12 +75,14 @@ class Trail:
     pending: frozenset[str]
 
 
-def read_trail(runtime: Runtime) -> Trail:
-    """Read the audit trail; it is empty if no model was ever logged."""
+def read_trail(runtime: Runtime, before: Trail | None = None) -> Trail:
+    """Read the audit trail; it is empty if no model was ever logged. Its events are those of `before` if no commit has added any since."""
     table = tables.find(runtime.catalog, model_events.model_events_table(runtime.settings))
     if table is None:
         return Trail(None, [], frozenset())
-    return Trail(table.snapshot_id, model_events.events_of(granted.system(table, runtime.settings)), _pending(table))
+    same = before is not None and before.snapshot_id == table.snapshot_id
+    events = before.events if before is not None and same else model_events.events_of(granted.system(table, runtime.settings))
+    return Trail(table.snapshot_id, events, _pending(table))
 
 
 def mark_of(event: Event) -> str | None:

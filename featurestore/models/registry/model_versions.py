@@ -78,11 +78,10 @@ def resolve_version(name: str, version: int | str | None = None, alias: str | No
     if alias is not None:
         return registered_versions(name).resolve(alias, alias)
     client = mlflow.MlflowClient()
+    if version is not None:
+        return _version(client, name, str(version))
     with translate_mlflow_errors("model", name):
         client.get_registered_model(name)
-    if version is not None:
-        with translate_mlflow_errors("version", str(version)):
-            return _version(client, name, str(version))
     with translate_mlflow_errors("model", name):
         newest = client.search_model_versions(name_filter(name), max_results=1, order_by=["version_number DESC"])
     if not newest:
@@ -92,15 +91,18 @@ def resolve_version(name: str, version: int | str | None = None, alias: str | No
 
 def _version(client: Any, name: str, version: str) -> str:
     cause: Exception | None = None
-    # MLflow also takes other spellings of a number, such as 01, which would be other versions in caches and logs.
-    if _NUMBER.fullmatch(version):
-        try:
-            return str(client.get_model_version(name, version).version)
-        except mlflow.exceptions.MlflowException as error:
-            if error.error_code not in ABSENT:
-                raise
-            cause = error
-    known = [str(existing.version) for existing in client.search_model_versions(name_filter(name), max_results=MOST_NAMED)]
+    with translate_mlflow_errors("model", name):
+        # MLflow also takes other spellings of a number, such as 01, which would be other versions in caches and logs.
+        if _NUMBER.fullmatch(version):
+            try:
+                return str(client.get_model_version(name, version).version)
+            except mlflow.exceptions.MlflowException as error:
+                if error.error_code not in ABSENT:
+                    raise
+                cause = error
+        # Of a model that does not exist, that is the error.
+        client.get_registered_model(name)
+        known = [str(existing.version) for existing in client.search_model_versions(name_filter(name), max_results=MOST_NAMED)]
     raise NotFound("version", version, known, f"model {name}") from cause
 
 

@@ -73,7 +73,7 @@ class RegistryLook:
         before = alias_changes.read_trail(self._runtime)
         for _ in range(READS):
             models = registry.read()
-            after = alias_changes.read_trail(self._runtime)
+            after = alias_changes.read_trail(self._runtime, before)
             if after.snapshot_id == before.snapshot_id:
                 break
             before = after

@@ -11,6 +11,7 @@ from typing import Any
 from featurestore.models.mlflow_access import tracking
 from featurestore.models.mlflow_access.deleted import naming_deleted
 from featurestore.models.mlflow_access.mlflow_client import local_path, mlflow, translate_mlflow_errors
+from featurestore.models.mlflow_access.mlmodel import read_mlmodel
 from featurestore.models.registry import model_versions
 from featurestore.models.stamps.stamp import FOLDER, MANIFEST, ORIGINAL, PREFIX, Stamp, read_stamp
 from featurestore.records.runtime import Runtime
@@ -80,7 +81,7 @@ def download_version(model_uri: str, runtime: Runtime) -> Iterator[DownloadedVer
 def facts_of(downloaded: DownloadedVersion) -> VersionFacts:
     """What MLflow says of a version now. Raises: NotFound; NotReady."""
     name, version, folder = downloaded.name, downloaded.version, downloaded.folder
-    meta = mlflow.models.Model.load(str(folder / ORIGINAL))
+    meta = read_mlmodel(folder / ORIGINAL)
     client = mlflow.MlflowClient()
     registered, tags = None, {}
     if version is not None:

@@ -18,6 +18,7 @@ from featurestore.errors import Conflict, MissingExtra, RequestError, near
 from featurestore.models.frames.bare_estimator import only_computes, without_names
 from featurestore.models.frames.inputs import are_numbers
 from featurestore.models.mlflow_access.mlflow_client import mlflow
+from featurestore.models.mlflow_access.mlmodel import read_mlmodel
 from featurestore.models.stamps import pickles
 from featurestore.models.stamps.flavor import reads_matrix, takes_nullable
 from featurestore.models.stamps.signature import serving_signature
@@ -183,7 +184,7 @@ def open_native(original: Path, folder: Path, config: Mapping[str, Any] | None =
     Only the parameters of the signature are kept, because our frames already have the types of the training. Raises: MissingExtra naming
     the model's library if it is not installed.
     """
-    meta: Any = mlflow.models.Model.load(str(original))
+    meta = read_mlmodel(original)
     params = getattr(meta.signature, "params", None)
     meta.signature = mlflow.models.ModelSignature(params=params) if params else None
     meta.saved_input_example_info = None
