@@ -1,8 +1,10 @@
 """In CI a skipped test fails, since nobody would notice that its requirements are missing."""
 
+import functools
 import gc
 import importlib
 import os
+import ssl
 import sys
 
 # Tests share the cores: threads that train a model would wait for one another at the full speed of a core, far longer than they work.
@@ -27,6 +29,10 @@ if os.environ.get("CI"):
 
 # Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere.
 MAY_BE_ABSENT = tuple(f"could not import '{name}'" for name in ("daft", "pyspark", "ray", "snowpark_connect_deps_iceberg", "torch"))
+
+# Each client of httpx reads the certificates of all authorities, which takes 20 ms, as long as the start of a server. Tests ask nobody who
+# has one of these.
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
 
 
 @event.listens_for(Engine, "connect")

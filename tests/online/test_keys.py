@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from featurestore.errors import TypeMismatch
 from featurestore.online.keys import LIMIT, encode_key, encode_keys
+from tests.thorough import choose
 
 pd = pytest.importorskip("pandas")  # It has no types of its own.
 
@@ -65,6 +66,7 @@ def test_keys_are_equal_exactly_when_they_mean_the_same(left: tuple[Any, ...], r
     assert (encode_key(left) == encode_key(right)) == same
 
 
+@settings(deadline=None, max_examples=choose(30, 300))
 @given(st.lists(PARTS, min_size=1, max_size=3))
 def test_keys_stay_short_and_clear_of_a_store_s_own_keys(parts: list[Any]) -> None:
     encoded = encode_key(parts)
