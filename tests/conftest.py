@@ -1,5 +1,6 @@
 """In CI a skipped test fails, since nobody would notice that its requirements are missing."""
 
+import atexit
 import functools
 import gc
 import importlib
@@ -56,6 +57,8 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        # The interpreter's own search at its end is to find them, or DuckDB says that they leaked.
+        atexit.register(gc.unfreeze)
         # Searching for garbage after each 700 new objects took a twentieth of the time of all tests.
         gc.set_threshold(50_000, 50, 100)
         gc.enable()
