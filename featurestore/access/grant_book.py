@@ -40,7 +40,7 @@ class GrantBook(RegistryFollower[Mapping[Grant, GrantRecord]]):
             answer = any(
                 Grant(given, place, grantee) in records
                 for given in GIVEN_BY[privilege]
-                for place in parents(on, self.catalog.name)
+                for place in parents(on, self.catalog.name, self._runtime.settings.features_namespace)
                 for grantee in _grantees(principal)
             )
             if len(answers) >= ANSWERS:

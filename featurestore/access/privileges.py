@@ -40,6 +40,8 @@ class Kind(StrEnum):
 
     CATALOG = "CATALOG"
     NAMESPACE = "NAMESPACE"
+    ENTITY = "ENTITY"
+    SOURCE = "SOURCE"
     TABLE = "TABLE"
     VIEW = "VIEW"
     SERVICE = "SERVICE"
@@ -132,12 +134,20 @@ def parse_grantee(value: Any) -> Grantee:
     return Grantee(_parse(GranteeKind, kind, "to"), check_principal_name(name, "to"))
 
 
-def parents(securable: Securable, catalog: str) -> tuple[Securable, ...]:
-    """The object and all that contain it, to the catalog: a grant on one of them holds for the object."""
+DEFINED = (Kind.ENTITY, Kind.SOURCE, Kind.VIEW, Kind.SERVICE)
+"""Kinds of definitions, which are all in one namespace: that of feature tables."""
+
+
+def parents(securable: Securable, catalog: str, definitions: str) -> tuple[Securable, ...]:
+    """The object and all that contain it, to the catalog: a grant on one of them holds for the object. `definitions` is the namespace of
+    entities, sources, views and services.
+    """
     chain = [securable]
     if securable.kind in (Kind.TABLE, Kind.NAMESPACE):
         outer = securable.name.split(".")[: -1 if securable.kind is Kind.TABLE else None]
         chain += [Securable(Kind.NAMESPACE, ".".join(outer[:length])) for length in range(len(outer), 0, -1)]
+    if securable.kind in DEFINED:
+        chain.append(Securable(Kind.NAMESPACE, definitions))
     return (*dict.fromkeys(chain), Securable(Kind.CATALOG, catalog))
 
 

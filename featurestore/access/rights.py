@@ -8,6 +8,7 @@ from featurestore.access.policy_book import PoliciesInForce, PolicyBook
 from featurestore.access.principal import LOCAL, Principal
 from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.compiler.row_policy import OPEN, RowPolicy
+from featurestore.dsl.policy import TablePolicy
 from featurestore.errors import Forbidden, NotFound, NotReady
 from featurestore.lakehouse import granted
 from featurestore.lakehouse.granted import Granted, Permit
@@ -104,6 +105,11 @@ class Rights:
     def is_under_policies(self) -> bool:
         """Whether any policy is in force for the principal. Raises: NotReady."""
         return not self.is_unlimited and self._policies.has_any(self.principal.groups)
+
+    def declared_policy(self, on: Securable) -> TablePolicy | None:
+        """The policy of an object, whomever it is for; None if it has none. Raises: NotReady."""
+        stored = None if self.is_unlimited else self._policies.find(on)
+        return None if stored is None else stored.policy
 
     def policy_of_view(self, view: str) -> RowPolicy:
         """What is in force for the principal on a view, all of whose versions it holds for. Raises: NotReady."""

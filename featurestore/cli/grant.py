@@ -19,8 +19,8 @@ def grant(words: Sequence[str]) -> None:
     """Grant a privilege on an object.
 
     As in grant READ ON VIEW customer_orders TO GROUP analysts. Privileges: USE, READ, READ_ONLINE, WRITE, MANAGE, OWN,
-    APPROVE_MODEL, SHARE. Objects: CATALOG, NAMESPACE, TABLE, VIEW, SERVICE, MODEL. Grantees: USER, GROUP. Servers follow
-    within a second. An object has one owner: OWN hands it over.
+    APPROVE_MODEL, SHARE. Objects: CATALOG, NAMESPACE, TABLE, ENTITY, SOURCE, VIEW, SERVICE, MODEL. Grantees: USER, GROUP.
+    Servers follow within a second. An object has one owner: OWN hands it over.
     """
     privilege, on, to = _parse(words, "TO")
     with context.store() as store:

@@ -33,6 +33,7 @@ class Definitions:
 
     def routes(self) -> list[APIRoute]:
         """The routes of definitions."""
+        manage = on(Privilege.MANAGE, Kind.VIEW, "name")
         return [
             get("/v1/entities", self.list_entities, TAG, needs=USE_CATALOG, response_model=list[responses.Entity]),
             get("/v1/sources", self.list_sources, TAG, needs=USE_CATALOG, response_model=list[responses.Source]),
@@ -46,14 +47,12 @@ class Definitions:
                 needs=on(Privilege.USE, Kind.SERVICE, "name"),
                 response_model=responses.ServiceDetail,
             ),
-            delete(
-                "/v1/views/{name}", self.remove_view, TAG, needs=Needs.ADMINISTRATOR, kind=EngineRoute, response_model=responses.Removal
-            ),
+            delete("/v1/views/{name}", self.remove_view, TAG, needs=manage, kind=EngineRoute, response_model=responses.Removal),
             delete(
                 "/v1/views/{name}/versions/{version}",
                 self.remove_version,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=manage,
                 kind=EngineRoute,
                 response_model=responses.Removal,
             ),
@@ -61,7 +60,7 @@ class Definitions:
                 "/v1/services/{name}",
                 self.remove_service,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=on(Privilege.MANAGE, Kind.SERVICE, "name"),
                 kind=EngineRoute,
                 response_model=responses.Removal,
             ),
@@ -71,7 +70,7 @@ class Definitions:
                 "/v1/plan",
                 self.plan,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 kind=EngineRoute,
                 response_model=responses.Plan,
                 openapi_extra=json_of(PlanBody),
@@ -80,7 +79,7 @@ class Definitions:
                 "/v1/apply",
                 self.apply,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 kind=EngineRoute,
                 response_model=responses.Plan,
                 openapi_extra=json_of(ApplyBody),
@@ -132,11 +131,15 @@ class Definitions:
         return self._callers.of(request).lineage(name, direction).to_dict()
 
     async def plan(self, request: Request) -> dict[str, Any]:
-        """What applying these definitions would change; nothing is written. 422 lists every problem of every definition."""
+        """What applying these definitions would change; nothing is written. 422 lists every problem of every definition.
+
+        403 lists every definition that the caller may not apply, with the privilege that it needs: MANAGE on what changes, READ on what
+        that reads, USE on what stays as it is.
+        """
         return await run_in_threadpool(_plan, self._callers.of(request), await json_body.read_typed(request, PlanBody))
 
     async def apply(self, request: Request) -> dict[str, Any]:
-        """Register new versions of definitions and create their empty tables, all of them or none."""
+        """Register new versions of definitions and create their empty tables, all of them or none. 403 as for a plan."""
         return await run_in_threadpool(_apply, self._callers.of(request), await json_body.read_typed(request, ApplyBody))
 
 

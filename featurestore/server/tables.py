@@ -32,7 +32,7 @@ class Tables:
                 "/v1/tables",
                 self.create,
                 TAG,
-                needs=Needs.ADMINISTRATOR,
+                needs=Needs.VERB,
                 kind=EngineRoute,
                 response_model=responses.ViewDetail,
                 openapi_extra=json_of(TableBody),
@@ -50,7 +50,7 @@ class Tables:
         ]
 
     async def create(self, request: Request) -> dict[str, Any]:
-        """Create a table whose rows are written by key, or add the columns that it lacks."""
+        """Create a table whose rows are written by key, or add the columns that it lacks. It needs MANAGE on the view of its name."""
         body = await json_body.read_typed(request, TableBody)
         return await run_in_threadpool(_create, self._callers.of(request), body)
 

@@ -83,7 +83,7 @@ def source_tables(source: Source) -> tuple[str, ...]:
 
 
 def _load(runtime: Runtime, names: Iterable[str]) -> dict[str, Granted]:
-    # As the store: an administrator applied the definition of the source.
+    # As the store: whoever applied the definition of the source could read all of it.
     return {name: runtime.operator.grant(tables.load(runtime.catalog, name)) for name in names}
 
 

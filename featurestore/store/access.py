@@ -38,9 +38,9 @@ class AccessVerbs(Connections):
     def grant(self, privilege: str, on: str, to: str) -> GrantInfo:
         """Grant a privilege: `store.grant("READ", "VIEW customer_orders", "GROUP analysts")`.
 
-        Privileges are USE, READ, READ_ONLINE, WRITE, MANAGE, OWN, APPROVE_MODEL and SHARE; objects CATALOG, NAMESPACE, TABLE, VIEW,
-        SERVICE and MODEL; grantees USER and GROUP. All servers follow within a second. One that is in force already is not recorded
-        again. An object has one owner: OWN hands it over.
+        Privileges are USE, READ, READ_ONLINE, WRITE, MANAGE, OWN, APPROVE_MODEL and SHARE; objects CATALOG, NAMESPACE, TABLE,
+        ENTITY, SOURCE, VIEW, SERVICE and MODEL; grantees USER and GROUP. All servers follow within a second. One that is in force
+        already is not recorded again. An object has one owner: OWN hands it over.
         Raises: RequestError naming the argument.
         """
         return self._change_grant(privilege, on, to, None, revoke=False)

@@ -37,8 +37,11 @@ GUARDS = {"access/rights.py", "records/operator.py", "sharing/readable.py"}
 AS_OPERATOR = {
     "pipelines/lineage/impact.py",
     "pipelines/materialization/outcome.py",
+    "pipelines/planning/apply.py",
+    "pipelines/planning/plan.py",
     "pipelines/training_sets/build.py",
     "pipelines/written/write.py",
+    "store/principal/definitions.py",
 }
 """Verbs that read as the store does whoever asks, and return none of those rows; each is a decision: see docs/decisions/granted.md."""
 READING = {

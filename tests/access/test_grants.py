@@ -71,13 +71,19 @@ def test_words() -> None:
 
 
 def test_what_holds_for_what() -> None:
-    assert [str(place) for place in parents(Securable(Kind.TABLE, "a.b.c"), "cat")] == [
+    assert [str(place) for place in parents(Securable(Kind.TABLE, "a.b.c"), "cat", "features")] == [
         "TABLE a.b.c",
         "NAMESPACE a.b",
         "NAMESPACE a",
         "CATALOG cat",
     ]
-    assert [str(place) for place in parents(Securable(Kind.VIEW, "v"), "cat")] == ["VIEW v", "CATALOG cat"]
+    for kind in (Kind.ENTITY, Kind.SOURCE, Kind.VIEW, Kind.SERVICE):
+        assert [str(place) for place in parents(Securable(kind, "v"), "cat", "features")] == [
+            f"{kind} v",
+            "NAMESPACE features",
+            "CATALOG cat",
+        ]
+    assert [str(place) for place in parents(Securable(Kind.MODEL, "m"), "cat", "features")] == ["MODEL m", "CATALOG cat"]
     assert GIVEN_BY[Privilege.USE] == set(Privilege)
     assert GIVEN_BY[Privilege.READ_ONLINE] == {Privilege.READ_ONLINE, Privilege.READ, Privilege.MANAGE, Privilege.OWN}
     for alone in (Privilege.APPROVE_MODEL, Privilege.SHARE):

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from featurestore.access.grants import revoke_all
-from featurestore.access.privileges import Kind, Securable
-from featurestore.errors import Conflict
+from featurestore.access.privileges import Kind, Privilege, Securable
+from featurestore.access.rights import OPERATOR, Rights
+from featurestore.errors import Conflict, Forbidden
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
 from featurestore.lakehouse.table import Table
@@ -42,8 +43,8 @@ class Removal(Result):
     bytes: int
 
 
-def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = False) -> Removal:
-    """Remove one version of a view with its table and its online rows.
+def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = False, rights: Rights = OPERATOR) -> Removal:
+    """Remove one version of a view with its table and its online rows, for somebody with these rights.
 
     The current version can be removed only if it was never filled and there is an earlier one, which becomes the current one.
     An interrupted removal is completed by calling this again. Raises: NotFound; Conflict, with nothing changed, if it is the current
@@ -52,7 +53,7 @@ def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = Fa
     known = definitions.read_registry(runtime)
     interrupted = [row for row in _unfinished_removals(runtime, known, view) if row.version == version]
     if interrupted:
-        return _remove(runtime, known, view, interrupted, (), dry_run)
+        return _remove(runtime, known, view, interrupted, (), dry_run, rights)
     row = known.get("view", view, version)
     if row.version == known.get("view", view).version and not _is_unused_draft(runtime, known, row):
         raise Conflict(
@@ -61,7 +62,7 @@ def remove_version(runtime: Runtime, view: str, version: int, dry_run: bool = Fa
             view=view,
             version=version,
         )
-    return _remove(runtime, known, view, (), [row], dry_run)
+    return _remove(runtime, known, view, (), [row], dry_run, rights)
 
 
 def _is_unused_draft(runtime: Runtime, known: Registry, row: Applied) -> bool:
@@ -72,13 +73,13 @@ def _is_unused_draft(runtime: Runtime, known: Registry, row: Applied) -> bool:
     return table is None or feature_table.state_of(table.properties).through is None
 
 
-def remove_view(runtime: Runtime, view: str, dry_run: bool = False) -> Removal:
+def remove_view(runtime: Runtime, view: str, dry_run: bool = False, rights: Rights = OPERATOR) -> Removal:
     """Remove a view with all its versions, including the current one. Raises: as `remove_version`."""
     known = definitions.read_registry(runtime)
     interrupted = _unfinished_removals(runtime, known, view)
     if not interrupted:
         known.get("view", view)
-    return _remove(runtime, known, view, interrupted, known.rows.get(("view", view), ()), dry_run)
+    return _remove(runtime, known, view, interrupted, known.rows.get(("view", view), ()), dry_run, rights)
 
 
 def remove_service(runtime: Runtime, service: str, dry_run: bool = False) -> Removal:
@@ -98,10 +99,23 @@ def remove_service(runtime: Runtime, service: str, dry_run: bool = False) -> Rem
 
 
 def _remove(
-    runtime: Runtime, known: Registry, view: str, interrupted: Sequence[Applied], registered: Sequence[Applied], dry_run: bool
+    runtime: Runtime,
+    known: Registry,
+    view: str,
+    interrupted: Sequence[Applied],
+    registered: Sequence[Applied],
+    dry_run: bool,
+    rights: Rights,
 ) -> Removal:
     """Remove versions that an earlier, interrupted removal took out of the registry, and versions that are still in it."""
     obsolete = _obsolete_services(runtime, known, view, registered)
+    if not all(rights.has(Privilege.MANAGE, Kind.SERVICE, row.name) for row in obsolete):
+        raise Forbidden(
+            f"older versions of services that {rights.principal.name} does not manage read view {view}, and would be removed with it; ask"
+            " an administrator. Nothing was removed",
+            view=view,
+            principal=rights.principal.name,
+        )
     marked = [_mark_removed(row, _identity(runtime, row)) for row in registered]
     rows = [*interrupted, *marked]
     if dry_run:

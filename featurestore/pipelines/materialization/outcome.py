@@ -77,7 +77,7 @@ def materialize_views(
     The run ends early after an error that every view would have: a full disk, an unreachable catalog, an interrupt, or an exception
     raised by `report`.
     """
-    # Whoever may write a view has its rows computed: an administrator applied its definition, which says what is read.
+    # Whoever may write a view has its rows computed: who applied its definition could read all that it reads.
     withheld = runtime.reader.is_under_policies
     runtime = runtime.as_operator()
     done: list[Materialization] = []

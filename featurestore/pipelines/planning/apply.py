@@ -8,7 +8,8 @@ from dataclasses import replace
 import pyarrow as pa
 
 from featurestore.access.owners import record_owner
-from featurestore.access.privileges import Kind, Securable
+from featurestore.access.privileges import Securable
+from featurestore.access.rights import OPERATOR, Rights
 from featurestore.errors import CommitConflict, Conflict, FeatureStoreError
 from featurestore.files.git_commit import commits_of
 from featurestore.lakehouse import commits, dropping, tables
@@ -16,6 +17,7 @@ from featurestore.lakehouse.dropping import TableIdentity
 from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 from featurestore.pipelines.planning import grants, policies
+from featurestore.pipelines.planning.authority import KINDS
 from featurestore.pipelines.planning.plan import Plan, make_plan
 from featurestore.records import definitions
 from featurestore.records.authors import created_property
@@ -35,17 +37,17 @@ ABANDONED_SECONDS = 60
 """No apply takes as long: an empty, unregistered table of this age is left over from one that was killed."""
 
 
-def apply_plan(runtime: Runtime, plan: Plan, *, as_shown: bool) -> Plan:
-    """Execute a plan; if others apply first, plan again with the same definitions and execute that.
+def apply_plan(runtime: Runtime, plan: Plan, *, as_shown: bool, rights: Rights = OPERATOR) -> Plan:
+    """Execute a plan for somebody with these rights; if others apply first, plan again with the same definitions and execute that.
 
     With `as_shown`, only if the new plan is equal to the one that the user has seen. Returns the executed plan.
-    Raises: CommitConflict naming what others applied; else as `execute_plan`.
+    Raises: CommitConflict naming what others applied; else as `make_plan` and `execute_plan`.
     """
-    planned = plan
+    runtime, planned = runtime.as_operator(), plan
 
     def recover(conflict: CommitConflict) -> None:
         nonlocal planned
-        planned = make_plan(runtime, plan.definitions)
+        planned = make_plan(runtime, plan.definitions, rights)
         if as_shown and planned.to_dict() != plan.to_dict():
             raise conflict
 
@@ -86,8 +88,7 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
         if row.kind == "view" and runtime.features_table(row.table) not in created:
             _describe_table(runtime, row)
     runtime.online.touch()
-    kinds = {"view": Kind.VIEW, "service": Kind.SERVICE}
-    record_owner(runtime, [Securable(kinds[step.kind], step.name) for step in plan.steps if step.action == "create" and step.kind in kinds])
+    record_owner(runtime, [Securable(KINDS[step.kind], step.name) for step in plan.steps if step.action == "create" and step.kind in KINDS])
     # After the objects that they are on. If this is interrupted, the next plan has those that are missing.
     grants.apply_grants(runtime, plan.steps)
     return plan

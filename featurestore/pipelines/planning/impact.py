@@ -26,7 +26,7 @@ def with_impact(runtime: Runtime, steps: Sequence[Step], state: CatalogState) ->
 
 def _with_reads(runtime: Runtime, step: Step, state: CatalogState) -> Step:
     waits = ""
-    if step.word == "blocked":
+    if step.word == "blocked" or step.name in state.closed:
         return step
     if step.action not in ("create", "new version"):
         table = state.tables.get(step.result.table)

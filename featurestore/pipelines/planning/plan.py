@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featurestore.access.policies import read_policies
+from featurestore.access.rights import OPERATOR, Rights
 from featurestore.compiler import check
 from featurestore.compiler.binding import ViewVersion, bind_service
 from featurestore.compiler.features import feature_names
@@ -17,6 +18,7 @@ from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict, DefinitionError, Problem, RequestError
 from featurestore.files import confinement
 from featurestore.pipelines.planning import cost
+from featurestore.pipelines.planning.authority import Author
 from featurestore.pipelines.planning.catalog_state import CatalogState, load_catalog_state
 from featurestore.pipelines.planning.changed_sources import inspect_if_changed
 from featurestore.pipelines.planning.cost import Read
@@ -93,13 +95,18 @@ class Plan:
         return "\n".join([*lines[: len(changes)], *([same] if same else []), *lines[len(changes) :], *self.remarks])
 
 
-def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
-    """Plan how to apply these definitions; other definitions in the catalog are not changed.
+def make_plan(runtime: Runtime, definitions: Definitions, rights: Rights = OPERATOR) -> Plan:
+    """Plan how somebody with these rights applies these definitions; other definitions in the catalog are not changed.
 
-    Raises: DefinitionError with all problems of all definitions, including SQL that does not fit the sources' columns.
+    Raises: DefinitionError with all problems of all definitions, including SQL that does not fit the sources' columns; Forbidden with all
+    that is refused, before anything is looked at that the definitions name.
     """
+    # As the store, after the author's rights have been checked: that is how views are computed too.
+    runtime = runtime.as_operator()
     written, definitions = definitions, with_local_names(definitions, runtime.settings.catalog_name)
     registry = read_registry(runtime)
+    author = Author(runtime, registry, rights)
+    closed = author.check(definitions)
     problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     problems.extend(_taken_names(registry, definitions))
     problems.extend(other_catalogs(runtime, definitions))
@@ -111,7 +118,7 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
         *(_unversioned_step(registry, "source", item.name, documents.document(item)) for item in definitions.sources),
     ]
     sound = [view for view in definitions.views if not wrong & {object_title(*owner_of(item)) for item in (view, view.source, view.entity)}]
-    state = load_catalog_state(runtime, registry, definitions, sound, wrong)
+    state = load_catalog_state(runtime, registry, definitions, sound, wrong, closed)
     with SourceInspector(runtime) as inspector:
         for view in definitions.views:
             if view not in sound and view.name in state.sources:
@@ -124,12 +131,14 @@ def make_plan(runtime: Runtime, definitions: Definitions) -> Plan:
     problems.extend(_derived_problems(runtime, definitions, services, versions))
     stored = read_policies(runtime)
     problems.extend(object_problems(runtime, registry, definitions, versions, stored))
-    problems.extend(lineage_problems(runtime, registry, definitions, versions, stored))
+    problems.extend(author.own_problems(definitions, lineage_problems(runtime, registry, definitions, versions, stored)))
     if problems:
         raise DefinitionError(problems)
+    author.check_steps((*steps, *views, *services))
     access = (*grant_steps(runtime, definitions), *policy_steps(definitions, stored))
-    done = with_impact(runtime, (*steps, *views, *services, *access), state)
-    return Plan(done, written, registry.snapshot_id, _others(registry, {(step.kind, step.name) for step in done}))
+    done = [author.without_hidden_models(step) for step in with_impact(runtime, (*steps, *views, *services, *access), state)]
+    others = _others(registry, {(step.kind, step.name) for step in done})
+    return Plan(tuple(done), written, registry.snapshot_id, tuple(other for other in others if author.sees(*other)))
 
 
 def _forbidden_files(runtime: Runtime, definitions: Definitions) -> Iterator[Problem]:
@@ -165,6 +174,8 @@ def _unversioned_step(registry: Registry, kind: str, name: str, document: Mappin
 def _view_step(
     runtime: Runtime, inspector: SourceInspector, state: CatalogState, view: FeatureView, definitions: Definitions, problems: list[Problem]
 ) -> Step | None:
+    if view.name in state.closed:
+        return Step("unchanged", "view", view.name, state.same[view.name].version, "", state.same[view.name])
     current, source, document = state.same.get(view.name), state.sources[view.name], documents.document(view)
     if current is None:
         return _next_version_step(runtime, state.registry, view, inspector.inspect(view, source), definitions, problems)

@@ -15,6 +15,8 @@ from starlette.routing import Route
 
 from featurestore import FeatureStore, Mask, RowFilter, TablePolicy
 from featurestore.access.privileges import Kind
+from featurestore.dsl import documents
+from featurestore.dsl.definitions import gather
 from featurestore.server.access.needs import Needs
 from featurestore.server.app import create_app, engine_app
 from featurestore.server.routing import DESCRIPTION_PATH, EngineRoute, StrictRoute, check_routes, get
@@ -53,6 +55,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/point-in-time": JOIN,
     "/v1/table-writes": {"table": "customer_orders", "rows": [{"customer_id": 1}]},
     "/v1/grants": GRANT,
+    "/v1/plan": {"definitions": documents.definitions_document(gather(shop.DEFINITIONS))},
+    "/v1/apply": {"definitions": documents.definitions_document(gather(shop.DEFINITIONS))},
+    "/v1/tables": {"name": "customer_orders", "keys": ["k"], "columns": {"k": "bigint", "x": "double"}},
     "/v1/shares": {"name": "mine"},
     "/v1/shares/{name}/tables": {"on": "VIEW customer_orders"},
     "/v1/recipients": {"name": "acme"},
