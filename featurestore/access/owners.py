@@ -13,9 +13,17 @@ def record_owner(runtime: Runtime, created: Iterable[Securable]) -> None:
 
     The operator, and a server without credentials, own nothing: they may do everything. Raises: NotReady.
     """
-    creator = runtime.principal
-    if creator is None or creator in RESERVED:
-        return
-    owned = [Grant(Privilege.OWN, on, Grantee(GranteeKind.USER, creator)) for on in created]
-    if owned:
-        add_grants(runtime, owned, creator)
+    owner = owner_of_principal(runtime.principal)
+    if owner is not None:
+        set_owner(runtime, created, owner)
+
+
+def owner_of_principal(name: str | None) -> Grantee | None:
+    """The owner of what a principal creates; None for the operator, and for a server without credentials."""
+    return None if name is None or name in RESERVED else Grantee(GranteeKind.USER, name)
+
+
+def set_owner(runtime: Runtime, objects: Iterable[Securable], owner: Grantee) -> None:
+    """Record who owns objects, in place of whoever owned them before. Raises: NotReady."""
+    if owned := [Grant(Privilege.OWN, on, owner) for on in objects]:
+        add_grants(runtime, owned, runtime.author or None)

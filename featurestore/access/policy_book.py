@@ -1,6 +1,5 @@
 """The policies in the memory of a process, which follows their registry."""
 
-import re
 import time
 from collections.abc import Callable
 
@@ -11,10 +10,8 @@ from featurestore.compiler.row_policy import RowPolicy
 from featurestore.lakehouse import granted
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
-from featurestore.values.table_names import is_in
+from featurestore.values.table_names import is_in, view_of_table
 
-_VERSION = re.compile(r"_v\d+$", re.IGNORECASE)
-"""The end of the name of a feature table, after that of its view."""
 ANSWERS = 10_000
 """Most answers that are kept, so that a warm one is one look into a dict."""
 
@@ -48,7 +45,7 @@ class PolicyBook(RegistryFollower[Policies]):
     def policy_of_table(self, groups: frozenset[str], table: str) -> RowPolicy:
         """As `policy`, of a table of the catalog: a feature table has the policy of its view."""
         if is_in(table, self._runtime.settings.features_namespace):
-            return self.policy(groups, Kind.VIEW, _VERSION.sub("", table.rpartition(".")[2]))
+            return self.policy(groups, Kind.VIEW, view_of_table(table))
         return self.policy(groups, Kind.TABLE, table)
 
     def policy(self, groups: frozenset[str], kind: Kind, name: str) -> RowPolicy:

@@ -28,7 +28,7 @@ class Privilege(StrEnum):
     MANAGE = "MANAGE"
     """All of these, and grant what one has oneself."""
     OWN = "OWN"
-    """As MANAGE, and hand it over: an object has one owner, whoever created it or was granted this last."""
+    """All of these, and hand it over: an object has one owner, whoever created it or was granted this last."""
     APPROVE_MODEL = "APPROVE_MODEL"
     """Decide which version of a model has which alias, and how its traffic is split."""
     SHARE = "SHARE"
@@ -61,7 +61,7 @@ _CONTAINED: Mapping[Privilege, frozenset[Privilege]] = {
     Privilege.READ_ONLINE: frozenset({Privilege.USE}),
     Privilege.WRITE: frozenset({Privilege.USE}),
     Privilege.MANAGE: frozenset({Privilege.USE, Privilege.READ, Privilege.READ_ONLINE, Privilege.WRITE}),
-    Privilege.OWN: frozenset({Privilege.MANAGE, Privilege.USE, Privilege.READ, Privilege.READ_ONLINE, Privilege.WRITE}),
+    Privilege.OWN: frozenset(privilege for privilege in Privilege if privilege is not Privilege.OWN),
     Privilege.APPROVE_MODEL: frozenset({Privilege.USE}),
     Privilege.SHARE: frozenset({Privilege.USE}),
 }
@@ -128,10 +128,10 @@ def parse_securable(value: Any, catalog: str) -> Securable:
     return Securable(kind, name)
 
 
-def parse_grantee(value: Any) -> Grantee:
-    """The user or group of a text such as `GROUP analysts`. Raises: RequestError."""
-    kind, name = _split(value, "to", "GROUP analysts")
-    return Grantee(_parse(GranteeKind, kind, "to"), check_principal_name(name, "to"))
+def parse_grantee(value: Any, argument: str = "to") -> Grantee:
+    """The user or group of a text such as `GROUP analysts`. Raises: RequestError naming the argument."""
+    kind, name = _split(value, argument, "GROUP analysts")
+    return Grantee(_parse(GranteeKind, kind, argument), check_principal_name(name, argument))
 
 
 DEFINED = (Kind.ENTITY, Kind.SOURCE, Kind.VIEW, Kind.SERVICE)

@@ -34,7 +34,7 @@ def history(table: str) -> None:
         [
             moment(str(event["at"])),
             escape(event.operation),
-            format_count(event.rows),
+            "–" if event.rows is None else format_count(event.rows),
             escape(event.by or "–"),
             str(event.snapshot_id or "–"),
             escape(event.run_id or "–"),

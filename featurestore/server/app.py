@@ -40,9 +40,10 @@ from featurestore.server.erasures import Erasures
 from featurestore.server.errors import HANDLERS
 from featurestore.server.fast_lookups import FastLookups
 from featurestore.server.fast_path import FastPath
+from featurestore.server.foreign_errors import ForeignErrors
 from featurestore.server.governance import Governance
 from featurestore.server.health import OPEN_PATHS, UNLIMITED_PATHS, UNRECORDED_PATHS, Health
-from featurestore.server.iceberg.errors import IcebergErrors
+from featurestore.server.iceberg import errors as iceberg_errors
 from featurestore.server.iceberg.routes import IcebergCatalog
 from featurestore.server.job_routes import job_routes
 from featurestore.server.jobs.jobs import Jobs
@@ -60,6 +61,7 @@ from featurestore.server.online import Online
 from featurestore.server.online_watch import OnlineWatch
 from featurestore.server.predictions import Predictions
 from featurestore.server.routing import EngineRoute, LongRoute, check_routes
+from featurestore.server.sharing import errors as sharing_errors
 from featurestore.server.sharing.file_routes import FileRoutes
 from featurestore.server.sharing.management_routes import SharingRoutes
 from featurestore.server.sharing.recipient_access import RecipientAccess
@@ -86,6 +88,9 @@ The statuses are 400 and 422 for an invalid request, 401 for missing or wrong cr
 name, 409 for a conflict, 413 for a body that is too large, 501 for what is not implemented, 503 for what is not reachable or not ready,
 and 507 for too little memory or disk space.
 """
+
+FOREIGN_ERRORS = {iceberg_errors.PATH: iceberg_errors.iceberg_form, sharing_errors.PATH: sharing_errors.sharing_form}
+"""The forms of errors in other protocols, by the beginning of their paths."""
 
 
 def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
@@ -138,12 +143,15 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
         def audited(inner: ASGIApp) -> ASGIApp:
             return AuditMiddleware(ErrorMiddleware(inner), audit_log, UNRECORDED_PATHS, lambda: app.routes)
 
+        def translated(inner: ASGIApp) -> ASGIApp:
+            return ForeignErrors(inner, FOREIGN_ERRORS)
+
         if audit_log.waits_for_disk:
-            return IcebergErrors(audited(FastLookups(rest, store, metrics, lookup_path, reader)))
+            return translated(audited(FastLookups(rest, store, metrics, lookup_path, reader)))
         if not audit_log.enabled:
-            return ErrorMiddleware(FastLookups(IcebergErrors(rest), store, metrics, lookup_path, reader))
+            return ErrorMiddleware(FastLookups(translated(rest), store, metrics, lookup_path, reader))
         records = OnlineRecords(audit_log, f"POST {fast_lookups.PATH}", "service")
-        return ErrorMiddleware(FastLookups(IcebergErrors(audited(rest)), store, metrics, lookup_path, reader, records.record))
+        return ErrorMiddleware(FastLookups(translated(audited(rest)), store, metrics, lookup_path, reader, records.record))
 
     app = Application(
         asks=lambda: authenticator.asks,

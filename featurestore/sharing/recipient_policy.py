@@ -11,7 +11,8 @@ from featurestore.compiler.row_policy import RowPolicy
 from featurestore.errors import Forbidden
 from featurestore.lakehouse import tables
 from featurestore.records.runtime import Runtime
-from featurestore.sharing.shared_object import SharedKind
+from featurestore.settings import Settings
+from featurestore.sharing.shared_object import SharedKind, SharedObject
 from featurestore.sharing.shared_snapshot import SharedSnapshot
 from featurestore.sources.policy_rows import policy_columns, visible_rows
 from featurestore.values.table_names import is_in
@@ -41,6 +42,15 @@ class RecipientPolicy:
         with runtime.engine.session() as session:
             raw = session.add("shared_rows", rows)
             yield from session.batches(visible_rows(raw, session.schema(raw), self.columns, self.policy))
+
+
+def rules_of(rights: Rights, on: SharedObject, settings: Settings) -> str:
+    """A digest of the policies for a recipient on what is shared; empty if nothing is hidden. Raises: NotReady."""
+    table = on.securable(settings)
+    if is_in(table.name, *settings.joined_namespaces):
+        return "any" if rights.is_under_policy else ""
+    policy = rights.policy_of_view(on.name) if on.kind is SharedKind.VIEW else rights.policy_of_table(table.name)
+    return "" if policy.digest is None else str(policy.digest)
 
 
 def find_policy(runtime: Runtime, snapshot: SharedSnapshot, rights: Rights) -> RecipientPolicy:

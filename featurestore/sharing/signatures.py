@@ -18,7 +18,10 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class FileAddress:
-    """What is signed: the shared table, the file, the key of the recipient, and the end in milliseconds since the epoch."""
+    """What is signed: the shared table, the file, the key of the recipient, and the end in milliseconds since the epoch.
+
+    `rules` are the policies for the recipient, which are no part of the address: it holds as long as they are the same.
+    """
 
     share: str
     schema: str
@@ -26,6 +29,7 @@ class FileAddress:
     file: str
     key: str
     expires: int
+    rules: str = ""
 
     def path(self, prefix: str) -> str:
         """The path of the file under a prefix, without the query."""
@@ -47,7 +51,9 @@ class Signer:
     def check(self, address: FileAddress, signature: str, now: int) -> None:
         """Check a signature, in constant time, and that it has not expired, `now` in milliseconds since the epoch. Raises: Unauthorized."""
         if not hmac.compare_digest(self.sign(address).encode(), signature.encode("utf-8", "replace")):
-            raise Unauthorized("the address of the file is not as it was signed; query the table again")
+            raise Unauthorized(
+                "the address of the file is not as it was signed, or other masks or row filters are in force since; query the table again"
+            )
         if now >= address.expires:
             raise Unauthorized(f"the address of the file has expired: it is valid for {LIFE_SECONDS // 60} minutes; query the table again")
 
@@ -85,5 +91,5 @@ class Signer:
 
 
 def _message(address: FileAddress) -> bytes:
-    parts = (address.share, address.schema, address.table, address.file, address.key, str(address.expires))
+    parts = (address.share, address.schema, address.table, address.file, address.key, str(address.expires), address.rules)
     return b"".join(len(content := part.encode("utf-8", "replace")).to_bytes(4, "big") + content for part in parts)

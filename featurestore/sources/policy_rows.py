@@ -17,15 +17,18 @@ from featurestore.lakehouse.datasets import SnapshotStream, open_snapshot
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
 from featurestore.records.runtime import Runtime
+from featurestore.values.table_names import is_in
 
 
-def add_visible_rows(session: Session, name: str, granted: Granted, snapshot_id: int | None, policy: RowPolicy) -> Handle:
+def add_visible_rows(
+    session: Session, name: str, granted: Granted, snapshot_id: int | None, policy: RowPolicy, *, may_lack: bool
+) -> Handle:
     """Store the rows of a snapshot that a policy shows as a temporary table of the session, under the names that they have there.
 
-    Raises: Forbidden if the policy masks a column that the table no longer has under that name.
+    `may_lack` as in `policy_columns`. Raises: Forbidden if the policy masks a column that the table no longer has under that name.
     """
     raw = session.add(f"{name}_raw", relation_of(granted, snapshot_id))
-    columns = policy_columns(granted.table, tables.names_by_id(granted.table, snapshot_id), policy, granted.name)
+    columns = policy_columns(granted.table, tables.names_by_id(granted.table, snapshot_id), policy, granted.name, may_lack=may_lack)
     return session.create_table(name, visible_rows(raw, session.schema(raw), columns, policy))
 
 
@@ -39,7 +42,8 @@ def relation_of(granted: Granted, snapshot_id: int | None, schema_id: int | None
 def open_visible_rows(runtime: Runtime, granted: Granted, snapshot_id: int | None, policy: RowPolicy) -> Iterator[pa.RecordBatchReader]:
     """The rows of a snapshot that a policy shows, in their order, as a stream that is valid within the context."""
     with runtime.engine.session() as session:
-        yield session.batches(add_visible_rows(session, "visible", granted, snapshot_id, policy))
+        may_lack = is_in(granted.name, runtime.settings.features_namespace)
+        yield session.batches(add_visible_rows(session, "visible", granted, snapshot_id, policy, may_lack=may_lack))
 
 
 def policy_columns(

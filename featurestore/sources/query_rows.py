@@ -18,6 +18,7 @@ from featurestore.lakehouse.granted import Granted
 from featurestore.records.runtime import Runtime
 from featurestore.sources.policy_rows import add_visible_rows, relation_of
 from featurestore.sources.query import add_query
+from featurestore.values.table_names import is_in
 
 QUERY = "query"
 """The name of the query's view in its session."""
@@ -45,7 +46,8 @@ def open_query(
         added = _add_relations(session, _relations(open_tables))
         for index, name in enumerate(name for name in at if name not in open_tables):
             granted, snapshot_id, _ = at[name]
-            added[name] = add_visible_rows(session, f"visible_{index}", granted, snapshot_id, policies[name])
+            may_lack = is_in(granted.name, runtime.settings.features_namespace)
+            added[name] = add_visible_rows(session, f"visible_{index}", granted, snapshot_id, policies[name], may_lack=may_lack)
         yield session.batches(add_query(session, QUERY, tree, added, what))
 
 

@@ -1,7 +1,11 @@
 """Names of tables: `namespace.name`, or with the name of the catalog in front, `featurestore.namespace.name`, which means the same."""
 
+import re
+
 CATALOG = "featurestore"
 """What the catalog of a store is called, unless the setting `catalog_name` says otherwise."""
+_VERSION = re.compile(r"_v\d+$", re.IGNORECASE)
+"""The end of the name of a feature table, after that of its view."""
 _QUOTES = ('"', "`")
 
 
@@ -26,6 +30,11 @@ def unquoted(name: str) -> str:
 def folded(name: str) -> str:
     """The form in which names are compared by rules that must not be evaded: some catalogs find a table by its name in any case."""
     return name.casefold()
+
+
+def view_of_table(table: str) -> str:
+    """The name of the view that a feature table, such as `features.customer_orders_v1`, is a version of."""
+    return _VERSION.sub("", table.rpartition(".")[2])
 
 
 def is_in(table: str, *namespaces: str) -> bool:

@@ -1,6 +1,7 @@
 """Definitions of principals who are no administrators: what they may apply, what is refused with its reason, and what they are not told."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -201,6 +202,15 @@ def test_a_plan_tells_nothing_of_what_one_may_not_see(store: FeatureStore) -> No
     assert "later" not in f"{conflict.value}{conflict.value.details}"
     with pytest.raises(Forbidden):
         store.as_principal("her").apply(store.plan([own]))
+
+
+def test_a_version_that_lacks_a_masked_feature_is_read_all_the_same(store: FeatureStore) -> None:
+    store.apply([replace(shop.customer_profile, features={**shop.customer_profile.declared, "twice": "score * 2"})])
+    store.apply([TablePolicy("customer_profile", masks=dict.fromkeys(("twice", "credit"), Mask("NULL")))])
+    him = give(store, ["READ ON SERVICE plain", "READ ON NAMESPACE features"], "USER him")
+    spine = "SELECT customer_id, feature_timestamp, country AS c, credit AS masked FROM features.customer_profile_v1"
+    rows = him.point_in_time("plain", spine, "feature_timestamp")
+    assert (set(rows["c"].to_pylist()), set(rows["masked"].to_pylist())) == ({"AT", "CH"}, {None})
 
 
 @pytest.mark.slow

@@ -87,7 +87,8 @@ def test_what_holds_for_what() -> None:
     assert GIVEN_BY[Privilege.USE] == set(Privilege)
     assert GIVEN_BY[Privilege.READ_ONLINE] == {Privilege.READ_ONLINE, Privilege.READ, Privilege.MANAGE, Privilege.OWN}
     for alone in (Privilege.APPROVE_MODEL, Privilege.SHARE):
-        assert GIVEN_BY[alone] == {alone}
+        assert GIVEN_BY[alone] == {alone, Privilege.OWN}
+    assert all(Privilege.OWN in given for given in GIVEN_BY.values()), "an owner has all privileges"
 
 
 def test_a_grant_holds_until_it_is_revoked(store: FeatureStore) -> None:

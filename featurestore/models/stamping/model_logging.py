@@ -6,6 +6,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from featurestore.access.owners import owner_of_principal, set_owner
+from featurestore.access.privileges import Kind, Securable, parse_grantee
 from featurestore.errors import NotReady
 from featurestore.masking import logger_of
 from featurestore.models.datasets.dataset import training_dataset
@@ -25,6 +27,8 @@ from featurestore.store import FeatureStore
 
 logger = logger_of(__name__)
 
+FIRST = "1"
+"""The first version of a registered model, also of one that has the name of a model that was deleted."""
 # Arguments of `Model.log`; all others are passed to the flavor's save_model.
 _LOG_OPTIONS = ("params", "tags", "step", "model_type", "await_registration_for", "resources", "auth_policy", "prompts")
 
@@ -41,6 +45,7 @@ def log_model(
     missing: Missing = "nan",
     inputs: Sequence[str] | None = None,
     pyfunc_predict_fn: str = "predict",
+    owner: str | None = None,
     store: FeatureStore | None = None,
     **kwargs: Any,
 ) -> Any:
@@ -50,12 +55,14 @@ def log_model(
     does not have them. `input_example` has keys and request fields; its columns that the service does not have are left
     out. `missing` says what the model gets where there is no feature: NULL ("nan"), the defaults in a dict by feature, or "error": keys
     without features are refused.
-    `pyfunc_predict_fn` is the model's method to call, such as "predict_proba". `store` is by default the training set's. Other arguments
-    are passed to the flavor's save_model. Returns MLflow's ModelInfo.
+    `pyfunc_predict_fn` is the model's method to call, such as "predict_proba". `owner`, such as "USER ann" or "GROUP risk", owns the
+    registered model if it is new; by default the principal that built the training set, and nobody if there was none. `store` is by
+    default the training set's. Other arguments are passed to the flavor's save_model. Returns MLflow's ModelInfo.
     Raises: RequestError if the model reads a column that cannot be looked up, does not name its columns, or lacks the method; Conflict if
     the store is not the training set's; NotReady within seconds if MLflow does not respond.
     """
     check_policy(missing)
+    owned_by = owner_of_principal(training_set.manifest.get("principal")) if owner is None else parse_grantee(owner, "owner")
     with store_access.store_of(training_set, store) as used_store:
         signature = kwargs.pop("signature", None)
         chosen = find_flavor(model, flavor)
@@ -78,6 +85,8 @@ def log_model(
                 info = _log(stamped, name or training_set.name, registered_model_name, kwargs)
                 measured = {**_metrics_of(going_on), **(metrics or {})}
                 _record(used_store, info, run_id, stamp, name or training_set.name, registered_model_name, measured)
+                if registered_model_name and str(info.registered_model_version) == FIRST and owned_by is not None:
+                    set_owner(store_access.runtime_of(used_store), [Securable(Kind.MODEL, registered_model_name)], owned_by)
                 record_input(run_id, training_set, stamp, info.model_id)
                 log_training_set(run_id, training_set)
                 if metrics:

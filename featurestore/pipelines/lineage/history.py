@@ -20,7 +20,8 @@ class TableEvent(Result):
     """One change of a table.
 
     `snapshot_id` is None for changes without a snapshot: the creation of the table, and the expiry of snapshots. `by` is the user (None if
-    that was not recorded), `rows` the number of added rows, and `run_id` the run that created the snapshot (None for other programs).
+    that was not recorded), `rows` the number of added rows (None for whoever may not read them all), and `run_id` the run that created the
+    snapshot (None for other programs).
     """
 
     table: str
@@ -28,7 +29,7 @@ class TableEvent(Result):
     at: datetime
     by: str | None
     operation: str
-    rows: int
+    rows: int | None
     run_id: str | None
 
 

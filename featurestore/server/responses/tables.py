@@ -19,12 +19,12 @@ class TableWrite(Answer):
 
 
 class TableEvent(Answer):
-    """One change of a table; `snapshot_id` is null for what made no snapshot."""
+    """One change of a table; `snapshot_id` is null for what made no snapshot, `rows` for callers who may not read all rows."""
 
     table: str
     snapshot_id: str | None
     at: str
     by: str | None
     operation: str
-    rows: int
+    rows: int | None
     run_id: str | None

@@ -1,6 +1,7 @@
 """Who sends a request of the sharing protocol: a recipient with its bearer token, or with the signed address of a file."""
 
 import time
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 from anyio import to_thread
@@ -8,10 +9,13 @@ from starlette.types import Scope
 
 from featurestore.access.key_ring import KeyRing
 from featurestore.access.key_uses import KeyUses
+from featurestore.access.policy_book import PolicyBook
 from featurestore.access.principal import Principal
+from featurestore.access.rights import Rights
 from featurestore.errors import NotFound, NotReady, Unauthorized
 from featurestore.server.access.followed_keys import FollowedKeys
 from featurestore.sharing.readable import ReadableShares
+from featurestore.sharing.recipient_policy import rules_of
 from featurestore.sharing.recipients import PATH, RECIPIENT_KEYS, principal_of
 from featurestore.sharing.sharing_book import SharingBook
 from featurestore.sharing.signatures import FileAddress, Signer
@@ -30,6 +34,7 @@ class RecipientAccess:
         runtime = store.backend.runtime
         self.book, self.signer = SharingBook(runtime), Signer(store.settings.home_path())
         self._keys, self._uses = KeyRing(runtime, registry=RECIPIENT_KEYS), KeyUses(runtime, RECIPIENT_KEYS)
+        self._policies, self._settings = PolicyBook(runtime), store.settings
         self._followed = FollowedKeys("shares and recipients' keys", self._uses, self._refresh)
 
     def start(self) -> None:
@@ -70,12 +75,23 @@ class RecipientAccess:
         return self._keys.find(header.removeprefix(_SCHEME)) if header.startswith(_SCHEME) else None
 
     def _signed(self, address: FileAddress, signature: str) -> Principal | None:
-        self.signer.check(address, signature, now_ms())
-        return self._keys.find_by_id(address.key)
+        key = self._keys.find_by_id(address.key)
+        self.signer.check(replace(address, rules="" if key is None else self._rules(address, key)), signature, now_ms())
+        return key
+
+    def _rules(self, address: FileAddress, key: Principal) -> str:
+        """The policies in force for the holder of a key on a shared table; empty if there is no such holder or table."""
+        sharing = self.book.sharing()
+        recipient, share = sharing.recipients.get(key.name), sharing.shares.get(address.share)
+        entry = None if share is None else share.tables.get((address.schema, address.table))
+        if recipient is None or entry is None:
+            return ""
+        return rules_of(Rights(principal_of(recipient), policies=self._policies), entry.on, self._settings)
 
     def _refresh(self) -> None:
         self._keys.refresh()
         self.book.refresh()
+        self._policies.refresh()
 
 
 def now_ms() -> int:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -21,7 +22,9 @@ from featurestore.server.routing import EngineRoute, get, json_of, post
 from featurestore.server.sharing.share_routes import SCHEMA, TAG
 from featurestore.sharing.copies import Copies, Copy
 from featurestore.sharing.readable import ReadableShares
+from featurestore.sharing.recipient_policy import rules_of
 from featurestore.sharing.recipients import PATH
+from featurestore.sharing.recipients import principal_of as recipient_principal
 from featurestore.sharing.shared_files import list_shared_files
 from featurestore.sharing.shared_snapshot import AsOf, SharedSnapshot, open_snapshot, version_from
 from featurestore.sharing.shares import SharedTable
@@ -120,12 +123,15 @@ class TableRoutes:
         entry = shares.table(share, schema, table)
         snapshot = open_snapshot(self._runtime, entry, as_of(body.version, body.timestamp))
         base = self._url.rstrip("/") if self._url is not None else f"{request.url.scheme}://{request.url.netloc}"
-        files = list_shared_files(self._runtime, self._copies, snapshot, shares, rights_of(request.scope), body.limitHint)
-        return _answer(snapshot, [self._file_line(copy, entry, principal, base) for copy in files])
+        rights = replace(rights_of(request.scope), principal=recipient_principal(shares.recipient))
+        # Before the files: if other rules come meanwhile, their addresses do not hold.
+        rules = rules_of(rights, entry.on, self._runtime.settings)
+        files = list_shared_files(self._runtime, self._copies, snapshot, shares, rights, body.limitHint)
+        return _answer(snapshot, [self._file_line(copy, entry, principal, base, rules) for copy in files])
 
-    def _file_line(self, copy: Copy, entry: SharedTable, principal: Principal, base: str) -> Mapping[str, Any]:
+    def _file_line(self, copy: Copy, entry: SharedTable, principal: Principal, base: str, rules: str) -> Mapping[str, Any]:
         expires = int(time.time() + LIFE_SECONDS) * 1000
-        address = FileAddress(entry.share, entry.schema, entry.name, copy.name, principal.key or "", expires)
+        address = FileAddress(entry.share, entry.schema, entry.name, copy.name, principal.key or "", expires, rules)
         query = urlencode({"key": address.key, "expires": expires, "signature": self._signer.sign(address)})
         return {
             "file": {

@@ -9,6 +9,7 @@ from featurestore.access.privileges import Kind, Privilege
 from featurestore.records.names import service_name, view_name
 from featurestore.store.principal.base import PrincipalVerbs
 from featurestore.store.recorded import recorded
+from featurestore.values.table_names import is_in, view_of_table
 
 if TYPE_CHECKING:
     from featurestore.pipelines.lineage.history import TableEvent
@@ -90,6 +91,16 @@ class PrincipalListings(PrincipalVerbs):
 
     @recorded
     def history(self, table: str) -> list[TableEvent]:
-        """USE on the catalog."""
+        """USE on the catalog; the numbers of rows for whoever may read them all."""
         self._require_catalog()
-        return self._store.history(table)
+        events = self._call(self._store.history, table)
+        return [event if self._counts(event.table) else replace(event, rows=None) for event in events]
+
+    def _counts(self, table: str) -> bool:
+        """Whether the principal may know how many rows a table has."""
+        rights, settings = self._given, self._store.settings
+        policy = rights.policy_of_table(table)
+        if policy.rows is not None or (is_in(table, *settings.joined_namespaces) and rights.is_under_policy):
+            return False
+        reads_view = is_in(table, settings.features_namespace) and rights.has(Privilege.READ, Kind.VIEW, view_of_table(table))
+        return reads_view or rights.has(Privilege.READ, Kind.TABLE, table)

@@ -13,7 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 from featurestore import FeatureStore, models
 from featurestore.errors import Conflict, RequestError
 from tests.models.vendor import VENDOR_WARNINGS, PythonModel, mlflow
-from tests.models.worlds import UNKNOWN, World, keys
+from tests.models.worlds import UNKNOWN, World, keys, spine
 
 pytestmark = VENDOR_WARNINGS
 
@@ -34,6 +34,28 @@ def test_a_model_is_stamped_in_four_places(world: World, logged: Any) -> None:
     assert dataset.digest == ts.digest[:36]
     assert run.inputs.model_inputs[0].model_id == logged.model_id
     assert [found.info.run_id for found in client.search_runs(["0"], f"dataset.digest = '{ts.digest[:36]}'")].count(logged.run_id) == 1
+
+
+def test_a_new_model_has_an_owner(world: World) -> None:
+    def register(**more: Any) -> None:
+        models.log_model(world.model, registered_model_name="owned", pip_requirements=[], **more)
+
+    def owner() -> list[str]:
+        return [grant.to for grant in world.store.grants("MODEL owned") if grant.privilege == "OWN"]
+
+    with pytest.raises(RequestError, match="owner"):
+        register(training_set=world.training_set, owner="risk")
+    for on in ("SERVICE churn", "NAMESPACE training_sets"):
+        world.store.grant("MANAGE", on, "USER her")
+    made = world.store.as_principal("her").training_set("churn", spine(3), "t", "churned", "hers")
+    register(training_set=made, store=world.store)
+    assert owner() == ["USER her"], "by default, whoever built the training set"
+    register(training_set=world.training_set, owner="GROUP risk")
+    assert owner() == ["USER her"], "another version is no new model"
+    mlflow.MlflowClient().delete_registered_model("owned")
+    register(training_set=world.training_set, owner="GROUP risk")
+    assert owner() == ["GROUP risk"]
+    register(training_set=world.training_set)
 
 
 def test_metrics_are_those_of_the_run_and_the_model(logged: Any) -> None:

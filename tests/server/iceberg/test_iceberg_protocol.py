@@ -13,8 +13,9 @@ from featurestore.access.rights import OPERATOR
 from featurestore.errors import NotYet
 from featurestore.lakehouse import metadata_files
 from featurestore.lakehouse.catalog import open_catalog
+from featurestore.server.app import FOREIGN_ERRORS
 from featurestore.server.errors import response
-from featurestore.server.iceberg.errors import IcebergErrors
+from featurestore.server.foreign_errors import ForeignErrors
 from featurestore.server.iceberg.routes import MOST_ENTRIES, cut_page
 from featurestore.settings import Settings
 from tests.server.iceberg.conftest import ROOT, Lake
@@ -93,7 +94,7 @@ def translated(path: str, status: int, content: bytes, headers: dict[str, str]) 
         async def send(message: Message) -> None:
             sent.append(message)
 
-        await IcebergErrors(application)({"type": "http", "path": path, "method": "GET", "headers": []}, receive, send)
+        await ForeignErrors(application, FOREIGN_ERRORS)({"type": "http", "path": path, "method": "GET", "headers": []}, receive, send)
 
     anyio.run(call)
     start, body = sent
@@ -105,6 +106,10 @@ def test_errors_of_middleware_have_the_form_too() -> None:
     for content, more in ((orjson.dumps(error), {}), (gzip.compress(orjson.dumps(error)), {"Content-Encoding": "gzip"})):
         start, body = translated("/iceberg/v1/config", 503, content, {"Retry-After": "1", **more})
         assert orjson.loads(body) == {"error": {"message": "try again", "type": "ServiceUnavailableException", "code": 503}}
+        assert orjson.loads(translated("/delta-sharing/shares", 503, content, {**more})[1]) == {
+            "errorCode": "TEMPORARILY_UNAVAILABLE",
+            "message": "try again",
+        }
         headers = dict(start["headers"])
         assert headers[b"content-length"] == str(len(body)).encode()
         assert (headers[b"retry-after"], headers.get(b"content-encoding")) == (b"1", None)

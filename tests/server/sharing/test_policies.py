@@ -71,6 +71,34 @@ def test_groups_are_exempt_and_copies_are_not_mixed_up(shared: Shared, grouped: 
     assert {row["customer_id"] for row in rows(everything, "features.customer_profile")} == {1, 2}
 
 
+def test_an_address_ends_when_other_rules_come_into_force(shared: Shared, grouped: Callable[[list[str]], httpx.Client]) -> None:
+    store, everything = shared.served.store, grouped(["pii", "world"])
+    table = worlds.load_source(store, "lake.notes", pa.table({"id": [1], "note": [CANARY]}))
+    store.add_to_share("partners", f"TABLE {'.'.join(table.name())}")
+    wait_until(lambda: everything.get("/shares/partners/all-tables").text.count("notes") == 1)
+
+    def read(url: str) -> int:
+        return shared.served.http.get(url).status_code
+
+    def address(http: httpx.Client) -> str:
+        lines = http.post("/shares/partners/schemas/lake/tables/notes/query", json={}).text.splitlines()
+        return str(json.loads(lines[2])["file"]["url"])
+
+    exempt, other = address(everything), address(shared.http)
+    assert (read(exempt), read(other)) == (200, 200)
+    store.apply([TablePolicy("lake.notes", masks={"note": Mask("'***'", unless=["pii"])})])
+    wait_until(lambda: read(other) == 401)
+    assert "masks or row filters" in shared.served.http.get(other).json()["message"]
+    assert read(exempt) == 200, "it is not under the rule"
+    masked = address(shared.http)
+    assert read(masked) == 200
+    store.apply([TablePolicy("lake.notes")])
+    wait_until(lambda: read(other) == 200)
+    assert read(masked) == 401
+    store.remove_from_share("partners", "TABLE lake.notes")
+    wait_until(lambda: "notes" not in shared.http.get("/shares/partners/all-tables").text)
+
+
 def test_training_sets_are_refused_while_any_rule_is_in_force(shared: Shared, grouped: Callable[[list[str]], httpx.Client]) -> None:
     store, exempt = shared.served.store, grouped(["pii", "world"])
     spine = shop.spine().select(["customer_id", "asked_at", "churned"])
@@ -82,7 +110,7 @@ def test_training_sets_are_refused_while_any_rule_is_in_force(shared: Shared, gr
     try:
         for name in shared_as.values():
             refused = shared.http.post(f"{shared.table(name)}/query", json={})
-            assert (refused.status_code, refused.json()["error"]["type"]) == (403, "Forbidden")
+            assert (refused.status_code, refused.json()["errorCode"]) == (403, "PERMISSION_DENIED")
             assert "recipient:acme" in refused.text
             found = rows(exempt, name)
             assert len(found) == spine.num_rows

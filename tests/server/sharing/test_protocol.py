@@ -24,8 +24,11 @@ AsRecipient = Callable[[Mapping[str, Any]], httpx.Client]
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str]:
-    """The status and the type of an error."""
-    return answer.status_code, answer.json()["error"]["type"]
+    """The status and the code of an error, in the form of the protocol."""
+    body = answer.json()
+    assert sorted(body) == ["errorCode", "message"]
+    assert body["message"]
+    return answer.status_code, body["errorCode"]
 
 
 @pytest.mark.parametrize("path", ["/shares/partners/all-tables", "/shares/PARTNERS/schemas/LAKE/tables"])
@@ -89,7 +92,7 @@ def test_answers_have_the_version_and_the_format(shared: Shared) -> None:
     only_delta = {"Delta-Sharing-Capabilities": "responseFormat=DELTA; readerfeatures=deletionvectors"}
     for method, path in (("GET", "metadata"), ("POST", "query")):
         refused = shared.http.request(method, f"{shared.table(TABLE)}/{path}", headers=only_delta, json={} if method == "POST" else None)
-        assert error_of(refused) == (400, "RequestError")
+        assert error_of(refused) == (400, "INVALID_PARAMETER_VALUE")
 
 
 def test_a_file_is_served_whole_and_in_ranges(shared: Shared) -> None:
@@ -205,7 +208,7 @@ def test_an_address_ends_with_its_time_its_key_and_its_share(
     assert shared.served.http.get(kept).is_success
     with monkeypatch.context() as later:
         later.setattr(recipient_access, "now_ms", lambda: expires)
-        assert error_of(shared.served.http.get(kept)) == (401, "Unauthorized")
+        assert error_of(shared.served.http.get(kept)) == (401, "UNAUTHENTICATED")
     store.remove_from_share("passing", "TABLE lake.versions")
     wait_until(lambda: shared.served.http.get(kept).status_code == 401)
     store.add_to_share("passing", "TABLE lake.versions")
@@ -222,7 +225,7 @@ def test_a_recipient_sees_its_shares_only(shared: Shared, as_recipient: AsRecipi
     assert http.get("/shares").json() == {"items": []}
     for path in ("/shares/partners", "/shares/partners/schemas", f"{shared.table(TABLE)}/version", f"{shared.table(TABLE)}/metadata"):
         answer = http.get(path)
-        assert error_of(answer) == (404, "NotFound")
+        assert error_of(answer) == (404, "RESOURCE_DOES_NOT_EXIST")
         assert "lake" not in answer.text.replace(path, "")
     assert http.post(f"{shared.table(TABLE)}/query", json={}).status_code == 404
     hidden = shared.http.get("/shares/inside/schemas/lake/tables/hidden/metadata")
@@ -240,9 +243,9 @@ def test_tokens_open_their_own_part_only(shared: Shared) -> None:
         admin = {"Authorization": f"Bearer {key.token}"}
         assert shared.served.http.get("/v1/views", headers=admin).is_success
         for headers in ({}, admin, {"Authorization": "Bearer"}, {"Authorization": "Bearer fsr_x"}):
-            assert error_of(shared.served.http.get("/delta-sharing/shares", headers=headers)) == (401, "Unauthorized")
+            assert error_of(shared.served.http.get("/delta-sharing/shares", headers=headers)) == (401, "UNAUTHENTICATED")
         listed = shared.served.http.get("/v1/recipients", headers=admin).text
-        assert token["Authorization"].rpartition("_")[2] not in listed
+        assert token["Authorization"].split("_", 2)[2] not in listed
     finally:
         shared.served.store.revoke_key(key.key.id)
 
