@@ -1,9 +1,10 @@
 """The tables that users name: with the catalog's name in front or without it, and of no other catalog."""
 
+from featurestore.compiler.catalog_prefix import without_catalog
 from featurestore.errors import NotFound, RequestError, brief
 from featurestore.lakehouse import metadata_files
 from featurestore.records.runtime import Runtime
-from featurestore.values.table_names import local_name
+from featurestore.values.table_names import CATALOG, local_name
 
 
 def local_table(runtime: Runtime, name: str, field: str) -> str:
@@ -25,6 +26,17 @@ def check_namespace(runtime: Runtime, namespace: str, field: str) -> None:
             f"{field}: there is no namespace {brief(namespace)}, and {brief(first)} is not the catalog of this store, which is called"
             f" {catalog}: write {rest}.NAME, or {catalog}.{rest}.NAME",
             field=field,
+        )
+
+
+def check_query(runtime: Runtime, sql: str, field: str) -> None:
+    """Check that a query, without the catalog's name, has not the default one either where the catalog is called something else: in queries
+    that early releases stored, that one means this catalog. Raises: RequestError naming the field.
+    """
+    catalog = runtime.settings.catalog_name
+    if catalog.casefold() != CATALOG and without_catalog(sql, CATALOG) != sql:
+        raise RequestError(
+            f"{field}: {CATALOG} is not the catalog of this store, which is called {catalog}: write {catalog}.NAMESPACE.NAME", field=field
         )
 
 

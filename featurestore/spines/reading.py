@@ -18,7 +18,7 @@ from featurestore.files.spine_files import open_spine_files
 from featurestore.lakehouse import scans, tables
 from featurestore.lakehouse.granted import Granted
 from featurestore.records import named_versions, stored_sets
-from featurestore.records.named_tables import check_namespace
+from featurestore.records.named_tables import check_namespace, check_query
 from featurestore.records.runtime import Runtime
 from featurestore.sources.policy_rows import open_visible_rows
 from featurestore.sources.query_rows import TableAt, open_query
@@ -122,6 +122,7 @@ def open_rows(runtime: Runtime, spine: Any, times: Sequence[str] = ()) -> Iterat
 def _open_sql(runtime: Runtime, text: str) -> Iterator[OpenRows]:
     try:
         text = without_catalog(text, runtime.settings.catalog_name)
+        check_query(runtime, text, "spine")
         tree = parse_query(text)
         names = query_tables(tree)
     except SqlProblem as error:

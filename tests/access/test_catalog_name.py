@@ -75,6 +75,7 @@ def test_another_catalog_is_an_error_that_names_the_field(store: FeatureStore) -
         ("on", lambda: store.grant("READ", "CATALOG featurestore", "USER him")),
         ("spine", lambda: store.point_in_time("plain", "iceberg:featurestore.shop.orders", "ordered_at")),
         ("spine", lambda: store.point_in_time("plain", SPINE.replace("lake", "other"), "ordered_at")),
+        ("spine", lambda: store.point_in_time("plain", SPINE.replace("lake", "featurestore"), "ordered_at")),
         ("table", lambda: store.history("other.shop.orders")),
         ("table", lambda: store.impact("other.shop.orders")),
         ("tables", lambda: store.tag("release", ["other.shop.orders"])),
@@ -86,6 +87,7 @@ def test_another_catalog_is_an_error_that_names_the_field(store: FeatureStore) -
     definitions: list[tuple[str, Any]] = [
         ("table", amounts("wrong", Source("s", table="featurestore.shop.orders", timestamp="ordered_at"))),
         ("sql", amounts("wrong", Source("s", sql="SELECT * FROM other.shop.orders", timestamp="ordered_at"))),
+        ("sql", amounts("wrong", Source("s", sql="SELECT * FROM featurestore.shop.orders", timestamp="ordered_at"))),
         ("table", TablePolicy("other.shop.orders", masks={"amount": Mask("NULL")})),
         ("on", Grant("READ", on="TABLE other.shop.orders", to="USER him")),
     ]

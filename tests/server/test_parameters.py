@@ -74,7 +74,7 @@ class World:
         assert 200 <= answer.status_code < 500, (what, answer.status_code, text[:500])
         if answer.is_error and (text or answer.request.method != "HEAD"):
             # What the parser of HTTP does not take never comes to the application.
-            assert text == "Invalid HTTP request received." or set(answer.json()) == {"error"}, what
+            assert text == "Invalid HTTP request received." or set(answer.json()) in ({"error"}, {"errorCode", "message"}), what
             assert len(answer.content) <= ANSWER_BYTES, (what, len(answer.content), text[:300])
         assert "Traceback" not in text, what
         # Where the files of a training set lie is what that route is asked for.

@@ -105,10 +105,11 @@ def snapshot_source(table: str, snapshot_id: int | str | None = None, store: "Fe
     from featurestore.lakehouse import tables  # noqa: PLC0415
     from featurestore.models.stamps.locate_store import describe_store  # noqa: PLC0415
     from featurestore.store import FeatureStore  # noqa: PLC0415
+    from featurestore.values.table_names import local_name  # noqa: PLC0415
 
     used_store = store if store is not None else FeatureStore()
     try:
-        loaded = tables.load(used_store.catalog, table)
+        loaded = tables.load(used_store.catalog, local_name(table, used_store.settings.catalog_name))
         chosen = loaded.snapshot_id
         if snapshot_id is not None:
             chosen = _find_snapshot(used_store, loaded, snapshot_id)

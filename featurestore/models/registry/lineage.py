@@ -17,6 +17,7 @@ from featurestore.records.alias_changes import AliasRecord
 from featurestore.settings import load_settings
 from featurestore.store import FeatureStore
 from featurestore.values.result import Result
+from featurestore.values.table_names import local_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,8 @@ def trained_on(table: str, snapshot_id: int | str | None, store: FeatureStore | 
     check_store(store)
     tracking.use_tracking(None if store is None else store.settings)
     settings = load_settings() if store is None else store.settings
-    name = table if "." in table else f"{settings.features_namespace}.{table}"
+    local = local_name(table, settings.catalog_name)
+    name = local if "." in local else f"{settings.features_namespace}.{local}"
     filter_ = f"tags.`{stamp.snapshot_tag(name)}` = '{'none' if snapshot_id is None else snapshot_id}'"
     client = mlflow.MlflowClient()
     models: dict[tuple[str, str], dict[str, Any]] = {}

@@ -12,7 +12,7 @@ from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView, Selection
 from featurestore.errors import Problem, RequestError
-from featurestore.records.named_tables import check_namespace
+from featurestore.records.named_tables import check_namespace, check_query
 from featurestore.records.runtime import Runtime
 from featurestore.values.table_names import local_name
 
@@ -46,17 +46,18 @@ def other_catalogs(runtime: Runtime, definitions: Definitions) -> Iterator[Probl
             # Checks of definitions say what is wrong with it.
             continue
         field = "sql" if source.sql is not None else "table"
-        yield from (definitions.problem("source", source.name, field, text) for text in _foreign(runtime, names, field))
+        yield from (definitions.problem("source", source.name, field, text) for text in _foreign(runtime, names, field, source.sql or ""))
     for policy in definitions.policies:
         yield from (definitions.problem("policy", policy.name, "table", text) for text in _foreign(runtime, (policy.table,), "table"))
 
 
-def _foreign(runtime: Runtime, names: tuple[str, ...], field: str) -> Iterator[str]:
-    for name in names:
-        try:
+def _foreign(runtime: Runtime, names: tuple[str, ...], field: str, sql: str = "") -> Iterator[str]:
+    try:
+        check_query(runtime, sql, field)
+        for name in names:
             check_namespace(runtime, name.rpartition(".")[0], field)
-        except RequestError as error:
-            yield error.message.removeprefix(f"{field}: ")
+    except RequestError as error:
+        yield error.message.removeprefix(f"{field}: ")
 
 
 def _local_source(source: Source, catalog: str) -> Source:

@@ -13,7 +13,7 @@ import pytest
 from fastapi import Response
 from starlette.routing import Route
 
-from featurestore import FeatureStore, Mask, RowFilter, TablePolicy
+from featurestore import Entity, FeatureStore, FeatureView, Mask, RowFilter, Source, TablePolicy
 from featurestore.access.privileges import Kind
 from featurestore.dsl import documents
 from featurestore.dsl.definitions import gather
@@ -48,6 +48,10 @@ HIDDEN = ("1970-02-03", "2026-01-02")
 ROWS = [{"customer_id": 1, "basket": 2.0, "asked_at": shop.days(1).isoformat()}]
 JOIN = {"service": "churn", "timestamp": "asked_at", "spine": {"rows": ROWS}}
 GRANT = {"privilege": "READ", "on": "VIEW customer_orders", "to": "USER him"}
+ASKED = documents.definitions_document(
+    gather([FeatureView("asked", Entity("asked", "k"), Source("asked", table="no.such", timestamp="t"), features={"x": "y"})])
+)
+"""Definitions that nobody may apply without rights."""
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/services/{service}/online": {"entities": [{"customer_id": 1}], "request": [{"basket": 1.0}]},
     "/v1/models/{name}/invocations": {"dataframe_records": [{"customer_id": 1}]},
@@ -55,9 +59,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/point-in-time": JOIN,
     "/v1/table-writes": {"table": "customer_orders", "rows": [{"customer_id": 1}]},
     "/v1/grants": GRANT,
-    "/v1/plan": {"definitions": documents.definitions_document(gather(shop.DEFINITIONS))},
-    "/v1/apply": {"definitions": documents.definitions_document(gather(shop.DEFINITIONS))},
-    "/v1/tables": {"name": "customer_orders", "keys": ["k"], "columns": {"k": "bigint", "x": "double"}},
+    "/v1/plan": {"definitions": ASKED},
+    "/v1/apply": {"definitions": ASKED},
+    "/v1/tables": {"name": "customer_orders", "keys": ["k"], "schema": {"k": "bigint", "x": "double"}},
     "/v1/shares": {"name": "mine"},
     "/v1/shares/{name}/tables": {"on": "VIEW customer_orders"},
     "/v1/recipients": {"name": "acme"},
