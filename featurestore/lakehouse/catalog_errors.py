@@ -99,7 +99,7 @@ def with_translated_errors(catalog: Catalog) -> Catalog:
         if hasattr(catalog, name):
             setattr(catalog, name, _translate(catalog, name))
     newest = NewestStates()
-    load, commit = catalog.load_table, catalog.commit_table
+    load = catalog.load_table
 
     def load_table(identifier: str | Identifier) -> Table:
         name = _name_of(identifier)
@@ -112,7 +112,7 @@ def with_translated_errors(catalog: Catalog) -> Catalog:
         return table
 
     def commit_table(table: Table, *args: Any) -> CommitTableResponse:
-        response = commit(table, *args)
+        response = type(catalog).commit_table(catalog, table, *args)
         newest.note(_name_of(table.name()), SeenState.of(response.metadata, response.metadata_location))
         return response
 

@@ -31,7 +31,7 @@ class PlannedScan:
         """As `scans.scan_snapshot`, of a time range that the scan covers. Raises: as that."""
         granted, snapshot_id, schema_id = self._granted, self._snapshot_id, self._schema_id
         whole = projected_schema(granted.table, snapshot_id, None, schema_id)
-        tasks = within(granted.table, self._tasks, whole, time)
+        tasks = within(granted, self._tasks, whole, time)
         return scans.relation(granted, projected_schema(granted.table, snapshot_id, columns, schema_id), tasks)
 
     @cached_property

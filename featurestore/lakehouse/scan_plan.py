@@ -57,12 +57,12 @@ def plan_scan(granted: Granted, snapshot_id: int, time: TimeRange | None, schema
     return collect_tasks(granted, lambda: ManifestGroupPlanner(table.iceberg.metadata, table.iceberg.io, bounds).plan_files(manifests))
 
 
-def within(table: Table, tasks: Sequence[FileScanTask], schema: Schema, time: TimeRange | None) -> list[FileScanTask]:
+def within(granted: Granted, tasks: Sequence[FileScanTask], schema: Schema, time: TimeRange | None) -> list[FileScanTask]:
     """Those of a snapshot's data files that are not entirely outside of the time range, by the bounds in their manifest entries."""
-    bounds = _time_filter(table, schema, time) if time else AlwaysTrue()
+    bounds = _time_filter(granted.table, schema, time) if time else AlwaysTrue()
     if isinstance(bounds, AlwaysTrue):
         return list(tasks)
-    evaluator = _InclusiveMetricsEvaluator(table.iceberg.schema(), bounds)
+    evaluator = _InclusiveMetricsEvaluator(granted.table.iceberg.schema(), bounds)
     return [task for task in tasks if evaluator.eval(task.file)]
 
 

@@ -19,8 +19,8 @@ def check_namespace(runtime: Runtime, namespace: str, field: str) -> None:
     not read. Raises: RequestError naming the field.
     """
     first, _, rest = namespace.partition(".")
-    # A path has no namespace.
-    if rest and "/" not in namespace and not _exists(runtime, namespace):
+    # A path has no namespace, and an empty part is no name: whoever loads the table says so.
+    if rest and "/" not in namespace and all(part.strip() for part in namespace.split(".")) and not _exists(runtime, namespace):
         catalog = runtime.settings.catalog_name
         raise RequestError(
             f"{field}: there is no namespace {brief(namespace)}, and {brief(first)} is not the catalog of this store, which is called"

@@ -42,6 +42,7 @@ TALKS_OF_SQL = {
     "demo/spine.py": "the demo's own queries, as a user writes them",
     "models/mlflow_access/health.py": "asks the database of MLflow, not the engine",
     "models/prediction_log/spool.py": "a SQLite file of its own, not the engine",
+    "pipelines/maintenance/erasure_spool.py": "the SQLite file of models/prediction_log/spool.py, not the engine",
     "pipelines/materialization/materialize.py": "advice to a user",
     "server/requests/governance.py": "description of a field",
     "server/requests/spines.py": "descriptions of fields, and advice",
