@@ -221,7 +221,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("call", parameters(lambda call: call.needs is not Needs.NOTHING))
 def test_no_route_tells_what_a_policy_hides(keyed: Keyed, ruled: dict[str, str], built: str, call: Call) -> None:
-    path = call.path.replace("customer_orders", "churn" if "service" in call.template else "customer_profile")
+    path = call.path
+    # They may remove what the other calls ask for.
+    if call.method != "DELETE":
+        path = path.replace("customer_orders", "churn" if "service" in call.template else "customer_profile")
     if call.template.startswith("/iceberg/"):
         path = path.replace("/orders", "/profiles")
     call = call._replace(path=path.replace("mine-0", built) if call.method == "GET" else path)
