@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+import certifi
 import hypothesis
 import pytest
 from sqlalchemy import Engine, event
@@ -31,9 +32,22 @@ if os.environ.get("CI"):
 # Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere.
 MAY_BE_ABSENT = tuple(f"could not import '{name}'" for name in ("daft", "pyspark", "ray", "snowpark_connect_deps_iceberg", "torch"))
 
-# Each client of httpx reads the certificates of all authorities, which takes 20 ms, as long as the start of a server. Tests ask nobody who
-# has one of these.
-ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
+_make_context = ssl.create_default_context
+_context_of_authorities = functools.cache(functools.partial(_make_context, cafile=certifi.where()))
+
+
+def _context(*arguments: Any, **options: Any) -> ssl.SSLContext:
+    """A context as it is asked for; that of httpx's clients is made once.
+
+    Each of them reads the certificates of all authorities, which takes 20 ms, as long as the start of a server. Other contexts are their
+    owners', who change them.
+    """
+    if arguments or options != {"cafile": certifi.where()}:
+        return _make_context(*arguments, **options)
+    return _context_of_authorities()
+
+
+ssl.create_default_context = _context
 
 
 @event.listens_for(Engine, "connect")
