@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -46,23 +46,27 @@ def measure_logs(home: Path, model: str, key: str, rounds: int) -> dict[str, lis
                 if counted:
                     spent[name].append(seconds / REQUESTS)
         # Before the servers end, which flush then.
-        flush = _flush_seconds(home)
+        table, requests = _spooled(home)
+    flush = _flush_seconds(home, table, requests)
     return {name: [one if name == "off" else one + flush for one in taken] for name, taken in spent.items()}
 
 
-def _flush_seconds(home: Path) -> float:
-    """The processor seconds of a row in a flush of FLUSH_REQUESTS, of which each has one row, like those in the file.
+def _spooled(home: Path) -> tuple[str, list[Waiting]]:
+    """The table of the requests in the file, and some of them."""
+    with FeatureStore(home=home) as store, closing(open_spool(store.settings)) as spool:
+        [backlog] = spool.backlog()
+        return backlog.table, spool.read(backlog.table, 0, ROWS)
+
+
+def _flush_seconds(home: Path, table: str, requests: Sequence[Waiting]) -> float:
+    """The processor seconds of a row in a flush of FLUSH_REQUESTS of one row each, like these. No server may run: it flushes too.
 
     Many requests a second fill the spool to that number before the time of a flush; where there are few, its fixed costs do not count.
     """
     taken = []
-    with FeatureStore(home=home) as store:
-        spool = open_spool(store.settings)
-        [backlog] = spool.backlog()
-        requests = spool.read(backlog.table, 0, ROWS)
-        missing = FLUSH_REQUESTS - backlog.requests
+    with FeatureStore(home=home) as store, closing(open_spool(store.settings)) as spool:
         for counted in range(FLUSHES + 1):
-            _put(spool, backlog.table, list(islice(cycle(requests), missing)))
+            _put(spool, table, list(islice(cycle(requests), FLUSH_REQUESTS)))
             # As a server does, whose thread flushes.
             gc.collect()
             gc.freeze()
@@ -71,8 +75,6 @@ def _flush_seconds(home: Path) -> float:
             if counted:
                 taken.append((time.process_time() - began) / rows)
             gc.unfreeze()
-            missing = FLUSH_REQUESTS
-        spool.close()
     return statistics.median(taken)
 
 
