@@ -19,7 +19,8 @@ from rich.table import Table
 from benchmarks import data
 from benchmarks.alone import Cost, alone
 from benchmarks.join import DAYS, FEATURES
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
+from benchmarks.nested_services import fill_nested
+from featurestore import FeatureStore, Settings
 
 VIEWS = (1, 3, 6)
 LIMIT = "4GB"
@@ -38,7 +39,8 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
     least: dict[Size, Cost] = {}
     for size in sizes:
         with TemporaryDirectory() as folder:
-            _given(Path(folder), size)
+            fill_nested(Path(folder), size, FEATURES, VIEWS)
+            pq.write_table(data.spine(size // 2, max(size // 20, 1), DAYS), Path(folder) / "spine.parquet")
             for views in VIEWS:
                 costs = [
                     alone(partial(_build, Path(folder), views, f"set{views}_{round_}"), before=partial(_warm_up, Path(folder)))
@@ -54,24 +56,6 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
     _print(console, least, exponents)
     _plot(least)
     return exponents
-
-
-def _given(home: Path, rows: int) -> None:
-    """A store with services `of1`, `of3` and `of6`, named after their views, and a spine as a file."""
-    keys = max(rows // 20, 1)
-    with FeatureStore(home=home / "store") as store:
-        store.catalog.create_namespace("raw")
-        views = []
-        for seed in range(max(VIEWS)):
-            table = data.readings(rows, keys, FEATURES, DAYS, seed)
-            store.catalog.create_table(f"raw.view{seed}", schema=table.schema).append(table)
-            source = Source(f"view{seed}", table=f"raw.view{seed}", timestamp="event_time")
-            features = [name for name in table.schema.names if name.startswith("r")]
-            views.append(FeatureView(f"view{seed}", entity=Entity("thing", keys="key"), source=source, features=features))
-            del table
-        store.apply([FeatureService(f"of{count}", features=views[:count]) for count in VIEWS])
-        store.materialize()
-    pq.write_table(data.spine(rows // 2, keys, DAYS), home / "spine.parquet")
 
 
 def _build(home: Path, views: int, name: str) -> None:

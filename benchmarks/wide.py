@@ -11,7 +11,8 @@ from rich.table import Table
 from benchmarks import data
 from benchmarks.alone import alone
 from benchmarks.join import DAYS
-from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source
+from benchmarks.nested_services import fill_nested
+from featurestore import FeatureStore, Settings
 
 VIEWS = (3, 10, 30)
 FEATURES = 20
@@ -59,21 +60,10 @@ def run(console: Console, rows: int, rounds: int) -> dict[str, float]:
 
 
 def given_views(home: Path, rows: int, sizes: list[int]) -> None:
-    """A store with services `of3`, `of10` and `of30`, named after their views of `rows` rows, and spines of these sizes as files."""
-    keys = max(rows // 20, 1)
-    with FeatureStore(home=home / "store") as store:
-        store.catalog.create_namespace("raw")
-        views = []
-        for seed in range(max(VIEWS)):
-            table = data.readings(rows, keys, FEATURES, DAYS, seed)
-            store.catalog.create_table(f"raw.view{seed}", schema=table.schema).append(table)
-            source = Source(f"view{seed}", table=f"raw.view{seed}", timestamp="event_time")
-            features = [name for name in table.schema.names if name.startswith("r")]
-            views.append(FeatureView(f"view{seed}", entity=Entity("thing", keys="key"), source=source, features=features))
-        store.apply([FeatureService(f"of{count}", features=views[:count]) for count in VIEWS])
-        store.materialize()
+    """A store with services `of3`, `of10` and `of30`, and spines of these sizes as files."""
+    fill_nested(home, rows, FEATURES, VIEWS)
     for size in sizes:
-        pq.write_table(data.spine(size, keys, DAYS), home / f"spine{size}.parquet")
+        pq.write_table(data.spine(size, max(rows // 20, 1), DAYS), home / f"spine{size}.parquet")
 
 
 def build(home: Path, size: int, views: int, name: str) -> None:

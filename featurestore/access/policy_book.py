@@ -76,10 +76,6 @@ class PolicyBook(RegistryFollower[Policies]):
             answers[groups, tables] = answer
         return answer
 
-    def has_any_for(self, groups: frozenset[str]) -> bool:
-        """Whether a policy of any object is in force for members of these groups. Raises: as `policy`."""
-        return any(not self.policy(groups, on.kind, on.name).is_open for on in self._fresh())
-
     def _read(self, table: Table | None) -> Policies:
         return {} if table is None else policies_of(granted.system(table, self._runtime.settings))
 

@@ -123,11 +123,6 @@ class Rights:
         """As `policy_of_table`, of several tables: only the policies that hide something. Raises: NotReady."""
         return () if self.is_unlimited else self._policies.policies_of_tables(self.principal.groups, tables)
 
-    @property
-    def is_under_policy(self) -> bool:
-        """Whether a policy of any object is in force for the principal. Raises: NotReady."""
-        return not self.is_unlimited and self._policies.has_any_for(self.principal.groups)
-
     def require_files(self) -> None:
         """Check that the principal may read files of this machine, which only administrators may. Raises: Forbidden."""
         self.require_unlimited("reading files of the store's machine")

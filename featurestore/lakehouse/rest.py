@@ -20,11 +20,10 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 TIMEOUT = "timeout-seconds"
 """The catalog property with the read timeout of a response, in seconds."""
-
-
 CLOCK_US = 2_000_000
 """By how much the clocks of server and client may differ before it matters, in microseconds."""
 DAY_US = 24 * 3600 * 1_000_000
+"""A difference that is a mistake, and not a clock that is wrong, in microseconds."""
 
 
 class BoundedRestCatalog(RestCatalog):
@@ -54,7 +53,7 @@ class BoundedRestCatalog(RestCatalog):
             ahead = times.micros(parsedate_to_datetime(response.headers["Date"])) - times.now()
         except (KeyError, ValueError):
             return
-        # The header has whole seconds, and comes a while after it was written. A day is a mistake, and not a clock.
+        # The header has whole seconds, and comes a while after it was written.
         slowest = int(response.elapsed.total_seconds() * 1_000_000) + CLOCK_US
         self.clock_ahead_us = 0 if -slowest <= ahead <= CLOCK_US or abs(ahead) > DAY_US else ahead
 

@@ -48,7 +48,7 @@ def rules_of(rights: Rights, on: SharedObject, settings: Settings) -> str:
     """A digest of the policies for a recipient on what is shared; empty if nothing is hidden. Raises: NotReady."""
     table = on.securable(settings)
     if is_in(table.name, *settings.joined_namespaces):
-        return "any" if rights.is_under_policy else ""
+        return "any" if rights.is_under_policies else ""
     policy = rights.policy_of_view(on.name) if on.kind is SharedKind.VIEW else rights.policy_of_table(table.name)
     return "" if policy.digest is None else str(policy.digest)
 
@@ -59,7 +59,7 @@ def find_policy(runtime: Runtime, snapshot: SharedSnapshot, rights: Rights) -> R
     Raises: Forbidden where they cannot be kept by looking at one row at a time; NotReady if they were not read lately.
     """
     shown = f"{snapshot.entry.schema}.{snapshot.entry.name}"
-    if is_in(snapshot.table.name, *runtime.settings.joined_namespaces) and rights.is_under_policy:
+    if is_in(snapshot.table.name, *runtime.settings.joined_namespaces) and rights.is_under_policies:
         raise Forbidden(
             f"{shown} has features of views and columns of tables, and masks or row filters are in force for {rights.principal.name};"
             " ask whoever shares with you for a group that is exempt from them",

@@ -1,6 +1,5 @@
 """Definitions of principals who are no administrators: what they may apply, what is refused with its reason, and what they are not told."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from featurestore import (
 )
 from featurestore.errors import CommitConflict, Conflict, DefinitionError, Forbidden
 from featurestore.store import PrincipalStore
-from tests import shop, worlds
+from tests import shop
 from tests.access.test_owners import owners
 
 AUTHOR = ["MANAGE ON NAMESPACE features", "READ ON TABLE shop.orders"]
@@ -33,17 +32,10 @@ def view(sql: str | None = None, **more: Any) -> FeatureView:
     return FeatureView("mine", entity=shop.customer, source=source, **{"features": {"c": "country"}, **more})
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> worlds.Template:
-    """The shop, applied by the operator."""
-    return worlds.Template(tmp_path_factory.mktemp("authors"), shop.fill)
-
-
 @pytest.fixture
-def store(template: worlds.Template) -> Iterator[FeatureStore]:
-    """The shop, for one test."""
-    with template.opened() as store:
-        yield store
+def store(own_shop: FeatureStore) -> FeatureStore:
+    """The shop, applied by the operator."""
+    return own_shop
 
 
 def give(store: FeatureStore, texts: list[str], to: str = "USER her") -> PrincipalStore:

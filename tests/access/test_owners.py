@@ -1,6 +1,6 @@
 """Whoever creates an object owns it: it is listed, handed over, and forgotten with the object."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -10,23 +10,16 @@ from featurestore.access.rights import Rights
 from featurestore.errors import Forbidden, NotFound
 from featurestore.pipelines.maintenance import removal
 from featurestore.store import PrincipalStore
-from tests import shop, worlds
+from tests import shop
 from tests.access.test_principal_store import BUILD, build
 
 SCHEMA = {"k": "bigint", "x": "double"}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> worlds.Template:
-    """The shop, applied by the operator."""
-    return worlds.Template(tmp_path_factory.mktemp("owned"), shop.fill)
-
-
 @pytest.fixture
-def store(template: worlds.Template) -> Iterator[FeatureStore]:
-    """The shop, for one test."""
-    with template.opened() as store:
-        yield store
+def store(own_shop: FeatureStore) -> FeatureStore:
+    """The shop, applied by the operator."""
+    return own_shop
 
 
 def administrator(store: FeatureStore, name: str = "platform") -> PrincipalStore:

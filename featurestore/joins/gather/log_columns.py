@@ -19,6 +19,7 @@ from featurestore.joins.gather.row_groups import LogFiles, RowGroup
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values.arrays import single_array
 from featurestore.values.int64 import Numbers, to_arrow, to_nullable_arrow
+from featurestore.values.size_groups import group_by_size
 
 MAX_ARRAY_BYTES = 1 << 31
 """The limit of bytes in one Arrow text array, whose offsets have 32 bits."""
@@ -153,7 +154,12 @@ class FileRows:
     def _columns(self, names: Sequence[str], groups: Sequence[RowGroup], picks: "Sequence[_Pick] | None") -> list[pa.ChunkedArray]:
         # Local columns are read and taken one by one, concurrently on all processors. Remote columns are read in few large requests, since
         # they are adjacent in a file.
-        together = [[name] for name in names] if self._filesystem is None else _column_groups(names, groups)
+        # Requests to a remote filesystem are few and large: of about REQUEST_BYTES, or one column.
+        together = (
+            [[name] for name in names]
+            if self._filesystem is None
+            else group_by_size(names, lambda name: sum(group.bytes(name) for group in groups), REQUEST_BYTES)
+        )
 
         def some(names: Sequence[str]) -> list[pa.ChunkedArray]:
             columns = self._read(names, groups)
@@ -190,20 +196,6 @@ def file_rows(files: LogFiles, groups: Sequence[RowGroup]) -> FileRows | None:
     if any(group.footer is None for group in groups):
         return None
     return FileRows({column.name: plain_arrow_type(column.sql_type) for column in files.columns}, groups, files.filesystem)
-
-
-def _column_groups(names: Sequence[str], groups: Sequence[RowGroup]) -> list[list[str]]:
-    """The columns in lots of about LOT bytes, or one."""
-    lots: list[list[str]] = []
-    room = 0
-    for name in names:
-        size = sum(group.bytes(name) for group in groups)
-        if not lots or size > room:
-            lots.append([])
-            room = REQUEST_BYTES
-        lots[-1].append(name)
-        room -= size
-    return lots
 
 
 @dataclass(frozen=True)

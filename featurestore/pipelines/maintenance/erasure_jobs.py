@@ -23,17 +23,31 @@ def erase_jobs(home: Path, values: Mapping[str, Any], dry_run: bool) -> Iterator
     for path in sorted((home / FOLDER).glob(f"*/{RECORD}")):
         try:
             job = json.loads(path.read_bytes())
+            told, state = [job["result"], job["error"], job["progress"]], job["state"]
         except FileNotFoundError:
             # A server has removed it just now.
             continue
-        if not all(_names([job["result"], job["error"], job["progress"]], value) for value in values.values()):
+        except (ValueError, KeyError, TypeError):
+            yield f"{path}: the record of a job that cannot be read; delete its folder, and erase again"
             continue
-        if job["state"] in LIVE:
+        if not all(_names(told, value) for value in values.values()):
+            continue
+        if state in LIVE:
             yield f"{path}: the record of a job that names the key; wait for its end, and erase again"
         elif dry_run:
             yield f"{path}: the record of a job that names the key"
         else:
-            shutil.rmtree(path.parent, ignore_errors=True)
+            yield from _delete(path.parent)
+
+
+def _delete(folder: Path) -> Iterator[str]:
+    """Delete the folder of a job; yields it if it is still there."""
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        # Not if a server deleted it at the same time.
+        if folder.exists():
+            yield f"{folder}: a record that names the key, which cannot be deleted ({error.strerror}); delete it, and erase again"
 
 
 def _names(document: Any, value: Any) -> bool:

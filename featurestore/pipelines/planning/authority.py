@@ -158,7 +158,7 @@ class Author:
             stored_sets.require_shown_tables(self.runtime.for_reader(rights), table)
         except Forbidden as error:
             return error.message
-        if is_in(table, *settings.joined_namespaces) and rights.is_under_policy:
+        if is_in(table, *settings.joined_namespaces) and rights.is_under_policies:
             return f"it has rows of views, and a policy is in force for {rights.principal.name}"
         policy = rights.policy_of_table(table)
         if policy.rows is not None:

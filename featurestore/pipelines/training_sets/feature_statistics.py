@@ -22,6 +22,7 @@ from featurestore.pipelines.training_sets.measures import Statistics, by_engine,
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
+from featurestore.values.size_groups import group_by_size
 
 SCHEMA = pa.schema(
     [
@@ -131,16 +132,8 @@ def _measure_columns(stored: StoredRows, names: Sequence[str], rows: int) -> dic
 
 def _column_groups(types: Mapping[str, pa.DataType], rows: int, memory: int) -> list[list[str]]:
     """Consecutive columns whose values take about `memory` bytes, or one column; texts may take more than is assumed here."""
-    groups: list[list[str]] = []
-    room = 0
-    for name, arrow_type in types.items():
-        size = rows * (TEXT_BYTES if is_text(arrow_type) else -(-arrow_type.bit_width // 8))
-        if not groups or size > room:
-            groups.append([])
-            room = memory
-        groups[-1].append(name)
-        room -= size
-    return groups
+    sizes = {name: rows * (TEXT_BYTES if is_text(kind) else -(-kind.bit_width // 8)) for name, kind in types.items()}
+    return group_by_size(sizes, sizes.__getitem__, memory)
 
 
 def _read_columns(session: Session, rows: Handle, columns: Sequence[str], memory: int) -> pa.Table | None:

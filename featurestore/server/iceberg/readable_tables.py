@@ -81,7 +81,7 @@ class ReadableTables:
 
     @cached_property
     def _is_under_policy(self) -> bool:
-        return self._rights.is_under_policy
+        return self._rights.is_under_policies
 
     def _is_hidden(self, namespace: str) -> bool:
         """Whether a namespace is one of the store's own, which has keys, grants and the audit log, and the principal no administrator."""

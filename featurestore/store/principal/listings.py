@@ -100,7 +100,7 @@ class PrincipalListings(PrincipalVerbs):
         """Whether the principal may know how many rows a table has."""
         rights, settings = self._given, self._store.settings
         policy = rights.policy_of_table(table)
-        if policy.rows is not None or (is_in(table, *settings.joined_namespaces) and rights.is_under_policy):
+        if policy.rows is not None or (is_in(table, *settings.joined_namespaces) and rights.is_under_policies):
             return False
         reads_view = is_in(table, settings.features_namespace) and rights.has(Privilege.READ, Kind.VIEW, view_of_table(table))
         return reads_view or rights.has(Privilege.READ, Kind.TABLE, table)
