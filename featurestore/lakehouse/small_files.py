@@ -1,11 +1,11 @@
 """Small local files of the store's own tables, kept as they were read: there is one for each commit, and many verbs read them all."""
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable
-from threading import Lock
 
 import pyarrow as pa
+
+from featurestore.values.recent import Recent
 
 SMALL_BYTES = 32_768
 """Bytes of the largest file that is kept."""
@@ -20,8 +20,7 @@ class SmallFiles:
     """What was read of the latest KEPT_FILES files. May be used from several threads."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._kept: OrderedDict[Key, list[pa.RecordBatch]] = OrderedDict()
+        self._kept: Recent[Key, list[pa.RecordBatch]] = Recent(KEPT_FILES)
 
     def read(self, path: str, columns: str, read: Callable[[], list[pa.RecordBatch]]) -> list[pa.RecordBatch]:
         """The batches of a file; `columns` says which columns are read, with their types. Data files never change: one that was replaced or
@@ -29,17 +28,8 @@ class SmallFiles:
         """
         status = os.stat(path)
         key = (path, status.st_ino, status.st_mtime_ns, status.st_size, columns)
-        with self._lock:
-            batches = self._kept.get(key)
-            if batches is not None:
-                self._kept.move_to_end(key)
-                return batches
-        batches = read()
-        with self._lock:
-            self._kept[key] = batches
-            if len(self._kept) > KEPT_FILES:
-                self._kept.popitem(last=False)
-        return batches
+        batches = self._kept.get(key)
+        return self._kept.keep(key, read()) if batches is None else batches
 
 
 SMALL_FILES = SmallFiles()

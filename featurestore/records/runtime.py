@@ -15,6 +15,7 @@ from featurestore.records import authors
 from featurestore.records.operator import Operator
 from featurestore.records.reader import Reader
 from featurestore.settings import Settings
+from featurestore.values.recent import Recent
 
 if TYPE_CHECKING:
     from featurestore.engine.session import Engine, ExpressionEvaluator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 ComponentT = TypeVar("ComponentT")
 Look = Callable[[bool, Collection[str]], None]
 """A look at MLflow, with the arguments of `RegistryLook.look`."""
+INSPECTIONS = 1024
+"""The number of views whose inspections are kept."""
 
 
 class Runtime:
@@ -37,6 +40,8 @@ class Runtime:
         self._author = ""
         self.source_folders: tuple[Path, ...] | None = None
         self._interruptible: ExpressionEvaluator | None = None
+        self.inspections: Recent[str, tuple[Any, Any]] = Recent(INSPECTIONS)
+        """What `SourceInspector` found of views, by name, since a plan and an apply inspect the same ones."""
         self._lock = RLock()
         self._opened: dict[str, Any] = {} if engine is None else {"engine": engine}
 

@@ -42,9 +42,22 @@ class SourceInspector:
             reading.require_keys(self._runtime, opened, view.entity.keys)
         except FeatureStoreError as error:
             return failed_inspection(FieldProblem(owner, "", error.message))
-        inspected = inspect_view(session, bind_view(view, list(raw.types)), raw)
+        inspected = self._inspect(session, view, raw)
         unknown = [] if inspected.events is None else reading.unknown_types(self._runtime, opened, inspected.events.reads)
         return failed_inspection(*problems_at(owner, "format", unknown)) if unknown else inspected
+
+    def _inspect(self, session: Session, view: FeatureView, raw: RawColumns) -> Inspected:
+        """Compile a view against columns, or take what was compiled of the same view against columns of the same names and types."""
+        key = (view, list(raw.types.items()))
+        known = self._runtime.inspections.get(view.name)
+        if known is not None and known[0] == key:
+            inspected: Inspected = known[1]
+            return inspected
+        inspected = inspect_view(session, bind_view(view, list(raw.types)), raw)
+        if not inspected.problems:
+            # Problems are looked for again: a time limit is reported as one, too.
+            self._runtime.inspections.keep(view.name, (key, inspected))
+        return inspected
 
     def name_problems(self, view: FeatureView, source: PinnedSource | FeatureStoreError) -> list[FieldProblem]:
         """The unknown names in a view, which may have other problems; its source is checked."""
