@@ -12,6 +12,7 @@ FeatureStoreError
 ├── NotFound             a view, service, table, training set, model or column does not exist
 ├── Conflict             the request contradicts the current state
 │   ├── CommitConflict   another writer committed to the same table first
+│   ├── LeaseHeld        another process is working on the table, and the run did not wait for it any longer
 │   ├── CheckFailed      the rows of a run fail a check of their view
 │   └── DigestMismatch   a rebuilt training set differs from the recorded one
 ├── NotReady             the catalog or the online store cannot be reached, or a view is not materialized yet
@@ -119,6 +120,12 @@ class Conflict(FeatureStoreError):
 
 class CommitConflict(Conflict):
     """Another writer committed to the same table first; nothing of this write is visible, and it is safe to retry."""
+
+
+class LeaseHeld(Conflict):
+    """Another process is working on the table; nothing was done. `details` has the `table` and the `holder`: its host, its process, and
+    since when.
+    """
 
 
 class CheckFailed(Conflict):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from featurestore.values.arguments import WAIT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
@@ -67,6 +69,7 @@ class Store(Protocol):
         end: datetime | str | None = None,
         progress: MaterializationProgress = None,
         failures: Failures = "raise",
+        wait: timedelta = WAIT,
     ) -> Materializations:
         """Compute views up to `end`."""
 
@@ -123,7 +126,11 @@ class Store(Protocol):
         """Remove a training set that no model was trained on."""
 
     def maintain(
-        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None
+        self,
+        older_than: timedelta = timedelta(days=7),
+        dry_run: bool = False,
+        drop_superseded_after: timedelta | None = None,
+        wait: timedelta = WAIT,
     ) -> list[TableMaintenance]:
         """Expire snapshots, remove orphan files, compact small ones."""
 

@@ -7,7 +7,7 @@ import click
 
 from featurestore.cli.context import as_json, home_option, url_option
 from featurestore.cli.help import Group
-from featurestore.errors import FeatureStoreError
+from featurestore.errors import FeatureStoreError, LeaseHeld
 
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Get started": {
@@ -65,6 +65,9 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
 }
 
+LEASE_HELD = 3
+"""The exit status of a command that did nothing wrong, and did not do all: another process has the leases that were missing."""
+
 EPILOG = """\b
 Try it:
   featurestore init shop && cd shop
@@ -74,7 +77,9 @@ Try it:
 
 
 class Main(Group):
-    """The root command. A failed request prints its message and exits with status 1, incorrect usage with 2."""
+    """The root command. A failed request prints its message and exits with status 1, incorrect usage with 2, and what another process
+    is doing with LEASE_HELD.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
@@ -85,7 +90,7 @@ class Main(Group):
             from featurestore.cli.output import print_error  # noqa: PLC0415
 
             print_error(error, as_json())
-            ctx.exit(1)
+            ctx.exit(LEASE_HELD if isinstance(error, LeaseHeld) else 1)
 
 
 @click.group(cls=Main, sections=SECTIONS, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,9 +7,9 @@ import click
 from rich.markup import escape
 
 from featurestore.cli import context
+from featurestore.cli.duration import Duration, wait_option
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
-from featurestore.dsl import durations
 from featurestore.values.humanize import format_count, format_plural, format_size
 
 if TYPE_CHECKING:
@@ -28,24 +28,34 @@ COLUMNS = {
 
 @click.command(cls=Command)
 @click.option(
-    "--older-than", default="7d", show_default=True, metavar="DURATION", help="Minimum age of snapshots to expire and files to remove."
+    "--older-than",
+    type=Duration(),
+    default="7d",
+    show_default=True,
+    metavar="DURATION",
+    help="Minimum age of snapshots to expire and files to remove.",
 )
-@click.option("--drop-superseded-after", metavar="DURATION", help="Drop versions of rows superseded longer ago than this; default: none.")
+@click.option(
+    "--drop-superseded-after",
+    type=Duration(),
+    metavar="DURATION",
+    help="Drop versions of rows superseded longer ago than this; default: none.",
+)
+@wait_option
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("--explain", is_flag=True, help="Only show what keeps which snapshot alive, and change nothing.")
 @context.store_options
-def maintain(older_than: str, drop_superseded_after: str | None, dry_run: bool, explain: bool) -> None:
+def maintain(older_than: timedelta, drop_superseded_after: timedelta | None, wait: timedelta, dry_run: bool, explain: bool) -> None:
     """Compact files, expire snapshots, remove orphan files.
 
-    Snapshots that a training set pins are kept, however old. DURATION is a number and a unit, such as 7d or 12h.
+    Snapshots that a training set pins are kept, however old. DURATION is a number and a unit, such as 7d or 12h. The exit
+    status is 3 if another process was maintaining the store all the time.
     """
-    age = _age("--older-than", older_than)
-    drop_age = None if drop_superseded_after is None else _age("--drop-superseded-after", drop_superseded_after)
     if explain:
         _explain()
         return
     with context.store() as store:
-        done = store.maintain(age, dry_run, drop_age)
+        done = store.maintain(older_than, dry_run, drop_superseded_after, wait)
     if context.as_json():
         print_json(done)
         return
@@ -56,13 +66,6 @@ def maintain(older_than: str, drop_superseded_after: str | None, dry_run: bool, 
     freed = format_size(sum(table.bytes for table in done))
     outcome = f"dry run, nothing was changed; {freed} would be freed" if dry_run else f"{freed} freed"
     say(f"[dim]{format_plural(len(done), 'table')}, {outcome}[/]")
-
-
-def _age(option: str, value: str) -> timedelta:
-    try:
-        return timedelta(microseconds=durations.microseconds(value))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def _row(table: "TableMaintenance") -> list[str]:

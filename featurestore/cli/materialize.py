@@ -1,12 +1,14 @@
 """`materialize`: compute features into tables and the online store."""
 
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
 from featurestore.cli import context
+from featurestore.cli.duration import wait_option
 from featurestore.cli.help import Command
 from featurestore.cli.output import console, moment, print_json, print_table, say
 from featurestore.values.humanize import format_count, format_plural
@@ -20,16 +22,17 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[VIEW]...")
 @click.option("--start", metavar="TIME", help="Recompute from this time; default: from the watermark.")
 @click.option("--end", metavar="TIME", help="Compute up to this time; default: now.")
+@wait_option
 @context.store_options
-def materialize(names: tuple[str, ...], start: str | None, end: str | None) -> None:
+def materialize(names: tuple[str, ...], start: str | None, end: str | None, wait: timedelta) -> None:
     """Update views, in their tables and online.
 
     Updates all views if no VIEW is named. If one fails, the others are still updated; failures are printed at the end, and
-    the exit status is 1. Only new and changed rows are written, so that a second run appends nothing. TIME is ISO 8601, in
-    UTC without a zone.
+    the exit status is 1; it is 3 if other processes were updating all that is missing. Only new and changed rows are
+    written, so that a second run appends nothing. TIME is ISO 8601, in UTC without a zone.
     """
     with context.store() as store, _bars() as report:
-        runs = store.materialize(list(names) or None, start, end, report, failures="return")
+        runs = store.materialize(list(names) or None, start, end, report, failures="return", wait=wait)
     _print(runs)
     if (error := runs.error) is not None:
         raise error

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from featurestore.values import times
-from featurestore.values.arguments import check_age, check_name, check_text
+from featurestore.values.arguments import check_age, check_name, check_text, check_wait
 
 JOB_PATHS: Mapping[str, str] = {
     "materialization": "/v1/materializations",
@@ -30,6 +30,11 @@ def time_text(value: datetime | str | None, argument: str) -> str | None:
 def seconds_text(value: timedelta, argument: str) -> str:
     """An age in whole seconds. Raises: RequestError naming the argument."""
     return f"{int(check_age(value, argument).total_seconds())}s"
+
+
+def wait_text(value: timedelta) -> str:
+    """A wait in whole seconds. Raises: RequestError."""
+    return f"{int(check_wait(value).total_seconds())}s"
 
 
 def path_part(value: Any, argument: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from featurestore.client import decoding, json_rows, scoring, spines
 from featurestore.client.access import AccessVerbs
 from featurestore.client.answers import reading_answer
-from featurestore.client.arguments import path_part, seconds_text, time_text
+from featurestore.client.arguments import path_part, seconds_text, time_text, wait_text
 from featurestore.client.audit_log import AuditLogVerbs
 from featurestore.client.decoding import check_object
 from featurestore.client.governance import Governance
@@ -38,6 +38,7 @@ from featurestore.pipelines.planning.plan import Plan
 from featurestore.progress import MaterializationProgress, materialization_reporter
 from featurestore.records.names import service_name, view_name, view_names
 from featurestore.values.arguments import (
+    WAIT,
     Failures,
     check_column_names,
     check_failures,
@@ -82,12 +83,13 @@ class ServerVerbs(TableVerbs, Governance, AccessVerbs, SharingVerbs, AuditLogVer
         end: datetime | str | None = None,
         progress: MaterializationProgress = None,
         failures: Failures = "raise",
+        wait: timedelta = WAIT,
     ) -> Exchange[Materializations]:
         """Compute views up to `end`, and wait for it."""
         raise_error = check_failures(failures) == "raise"
-        bounds = {"start": time_text(start, "start"), "end": time_text(end, "end")}
+        options = {"start": time_text(start, "start"), "end": time_text(end, "end"), "wait": wait_text(wait)}
         with materialization_reporter(progress) as report:
-            job = yield post("/v1/materializations", {"names": view_names(names), **bounds})
+            job = yield post("/v1/materializations", {"names": view_names(names), **options})
             on_progress = None if report is None else lambda state: report(ViewProgress(**state))
             ended = yield from self._calls.wait_for_job(job, on_progress, check=False)
         with reading_answer(self._url):
@@ -129,10 +131,15 @@ class ServerVerbs(TableVerbs, Governance, AccessVerbs, SharingVerbs, AuditLogVer
         return self._calls.delete(TrainingSetRemoval, path, check_flag(dry_run, "dry_run"))
 
     def maintain(
-        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None
+        self,
+        older_than: timedelta = timedelta(days=7),
+        dry_run: bool = False,
+        drop_superseded_after: timedelta | None = None,
+        wait: timedelta = WAIT,
     ) -> Exchange[list[TableMaintenance]]:
         """Expire snapshots that nothing pins, remove orphan files, and compact small files; ages in whole seconds."""
         body: dict[str, Any] = {"older_than": seconds_text(older_than, "older_than"), "dry_run": check_flag(dry_run, "dry_run")}
+        body["wait"] = wait_text(wait)
         if drop_superseded_after is not None:
             body["drop_superseded_after"] = seconds_text(drop_superseded_after, "drop_superseded_after")
         return self._calls.run_listing_job(TableMaintenance, "/v1/maintenance", body)

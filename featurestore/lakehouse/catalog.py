@@ -12,6 +12,7 @@ from featurestore import private
 from featurestore.errors import MissingExtra, NotReady
 from featurestore.lakehouse import local_io
 from featurestore.lakehouse.catalog_errors import to_store_error, with_translated_errors
+from featurestore.lakehouse.old_metadata import delete_quietly
 from featurestore.masking import logger_of
 from featurestore.redaction import without_secrets
 from featurestore.settings import CATALOG_NAME, Settings
@@ -75,11 +76,11 @@ def _load(properties: dict[str, str]) -> Catalog:
     # Tables of a database that other programs made may be under another name.
     name, rest = properties.get("name", CATALOG_NAME), {key: value for key, value in properties.items() if key != "name"}
     try:
-        return with_translated_errors(load_catalog(name, **rest))
+        return delete_quietly(with_translated_errors(load_catalog(name, **rest)))
     except SQLAlchemyError as error:
         # Two processes that open a new catalog at the same time race to create its tables; the second attempt finds them.
         logger.debug("opening the catalog again after: %s", error)
-        return with_translated_errors(load_catalog(name, **rest))
+        return delete_quietly(with_translated_errors(load_catalog(name, **rest)))
 
 
 def _with_timeouts(properties: dict[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from featurestore.lakehouse.catalog import Catalog, open_catalog
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
 from featurestore.records import authors
+from featurestore.records.lease_claims import SeenClaims
 from featurestore.records.operator import Operator
 from featurestore.records.reader import Reader
 from featurestore.settings import Settings
@@ -120,6 +121,11 @@ class Runtime:
         from featurestore.files.file_cache import FileCache  # noqa: PLC0415
 
         return self._once("files", lambda: FileCache(lambda: self.engine))
+
+    @property
+    def seen_claims(self) -> SeenClaims:
+        """The claims of leases that this process has seen."""
+        return self._once("seen claims", SeenClaims)
 
     @property
     def lineage_events(self) -> EventSender | None:

@@ -22,6 +22,7 @@ from featurestore.server.requests import (
 from featurestore.store import FeatureStore, PrincipalStore
 from featurestore.store.principal import Requirement
 from featurestore.values import times
+from featurestore.values.arguments import check_wait
 
 Check = Callable[[FeatureStore, Any], dict[str, Any]]
 """Turns a request body into the JSON-ready request of the job. Raises the errors of the job that can be found early."""
@@ -64,13 +65,13 @@ def check_views(store: FeatureStore, body: PublicationBody | VerificationBody) -
 
 
 def check_materialization(store: FeatureStore, body: MaterializationBody) -> dict[str, Any]:
-    """The request, after checking that its views exist and that its interval is valid. Raises: NotFound; RequestError."""
+    """The request, with `wait` in microseconds. Raises: NotFound for an unknown view; RequestError for an invalid interval or wait."""
     for name in body.names or []:
         store.view(name)
     for field, bound in (("start", body.start), ("end", body.end)):
         if bound is not None:
             times.parse(bound, field)
-    return body.model_dump()
+    return {**body.model_dump(), "wait": _wait(body.wait)}
 
 
 def check_maintenance(store: FeatureStore, body: MaintenanceBody) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def check_maintenance(store: FeatureStore, body: MaintenanceBody) -> dict[str, A
         "older_than": _age("older_than", body.older_than),
         "drop_superseded_after": None if superseded is None else _age("drop_superseded_after", superseded),
     }
-    return {**ages, "dry_run": body.dry_run}
+    return {**ages, "dry_run": body.dry_run, "wait": _wait(body.wait)}
 
 
 def check_rebuild(store: FeatureStore, body: RebuildBody) -> dict[str, Any]:
@@ -114,6 +115,11 @@ def needs_of_rebuild(store: PrincipalStore, body: RebuildBody) -> list[Requireme
 def needs_of_comparison(store: PrincipalStore, body: ComparisonBody) -> list[Requirement] | None:
     """READ on both training sets."""
     return store.needs_of_training_sets(body.a, body.b)
+
+
+def _wait(value: str) -> int:
+    check_wait(timedelta(microseconds=(wait := _age("wait", value))))
+    return wait
 
 
 def _age(field: str, value: str) -> int:

@@ -28,6 +28,7 @@ from featurestore.store.sharing import SharingVerbs
 from featurestore.store.table_verbs import TableVerbs
 from featurestore.values import times
 from featurestore.values.arguments import (
+    WAIT,
     Failures,
     Known,
     Snapshots,
@@ -38,6 +39,7 @@ from featurestore.values.arguments import (
     check_sample,
     check_text,
     check_version,
+    check_wait,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         end: datetime | str | None = None,
         progress: MaterializationProgress = None,
         failures: Failures = "raise",
+        wait: timedelta = WAIT,
     ) -> Materializations:
         """Compute views (default: all) up to `end`, into feature tables and the online store.
 
@@ -99,6 +102,8 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         future, means now. Both bounds are inclusive. Appends only new and changed rows, so that a second run appends nothing. Older
         versions of a view that a served service or a logged model still reads are updated after the newest. `progress` is called with
         the progress of each view; True shows progress bars.
+
+        One process at a time computes a view: another one is waited for, for up to `wait`; then the view fails with LeaseHeld.
 
         If a view fails, the others are still updated. At the end its error is raised, or MaterializationFailed for several; with
         failures="return" they are in the result's `failures`.
@@ -108,7 +113,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         versions = self._live_versions(names, staged, computed=True)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with materialization_reporter(progress) as report:
-            done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent, staged)
+            done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent, staged, check_wait(wait))
         if raised and (error := done.error) is not None:
             raise error
         return done
@@ -161,18 +166,25 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
 
     @recorded
     def maintain(
-        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None
+        self,
+        older_than: timedelta = timedelta(days=7),
+        dry_run: bool = False,
+        drop_superseded_after: timedelta | None = None,
+        wait: timedelta = WAIT,
     ) -> list[TableMaintenance]:
         """Expire snapshots that nothing pins, remove orphan files, and compact small files into sorted ones.
 
         Only snapshots and files older than `older_than` are removed. With `drop_superseded_after`, versions of rows that were superseded
         longer ago than that are dropped from the feature tables' new snapshots: `known="then"` is exact only for later times.
 
-        Returns one result per table; in a dry run, what would be done.
+        One process at a time maintains a store: another one is waited for, for up to `wait`. A table that is being materialized is not
+        compacted, and its `note` says so.
+
+        Returns one result per table; in a dry run, what would be done. Raises: LeaseHeld.
         """
         if not check_flag(dry_run, "dry_run"):
             verbs.flush_audit_log(self._runtime)
-        return verbs.maintain(self._runtime, older_than, dry_run, drop_superseded_after)
+        return verbs.maintain(self._runtime, older_than, dry_run, drop_superseded_after, check_wait(wait))
 
     @recorded
     def tag(self, name: str, tables: str | Sequence[str] | None = None, *, by: str | None = None) -> NamedVersion:

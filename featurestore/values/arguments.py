@@ -15,6 +15,9 @@ Direction: TypeAlias = Literal["up", "down", "both"]
 """The sides of a lineage: what something is computed from, what is computed from it, or both."""
 Snapshots: TypeAlias = Mapping[str, int | str | None] | str
 """Snapshots by feature table: an id, `@` and the name of a tag, or None for a table without rows; or one tag for all tables."""
+WAIT = timedelta(minutes=10)
+"""For how long a run waits for another process that works on the same table, unless it is told otherwise."""
+LONGEST_WAIT = timedelta(days=1)
 UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that stored text may not contain: lone surrogates, which JSON allows, and NUL."""
 _ROWS = 2**31
@@ -89,6 +92,15 @@ def check_age(value: Any, argument: str) -> timedelta:
         raise RequestError(f"{argument}={brief(value)} is not a timedelta, such as timedelta(days=7)", field=argument)
     if value < timedelta(0):
         raise RequestError(f"{argument} {value} is negative; give the minimum age of what to remove", field=argument)
+    return value
+
+
+def check_wait(value: Any) -> timedelta:
+    """Check `wait`, for how long to wait for other processes: a timedelta from zero to a day."""
+    if not isinstance(value, timedelta):
+        raise RequestError(f"wait={brief(value)} is not a timedelta, such as timedelta(minutes=10)", field="wait")
+    if not timedelta(0) <= value <= LONGEST_WAIT:
+        raise RequestError(f"wait {value} is not between zero, which does not wait, and {LONGEST_WAIT.days} day", field="wait")
     return value
 
 

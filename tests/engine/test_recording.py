@@ -15,6 +15,7 @@ from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.materialize import Materialization, materialize_view
 from featurestore.pipelines.planning.derived_types import derived_type_problems
 from featurestore.records import definitions, stored_definition
+from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
 from featurestore.settings import Settings
 from featurestore.values import times
@@ -33,8 +34,8 @@ def materialize(store: FeatureStore, engine: Engine, view: FeatureView) -> Mater
     runtime = Runtime(store.settings, engine)
     applied = definitions.read_registry(runtime).get("view", view.name)
     checked = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
-    with EditionPublisher(runtime) as publisher:
-        done = materialize_view(runtime, publisher, applied, checked, None, None, lambda progress: None)
+    with EditionPublisher(runtime) as publisher, Leases(runtime, 0) as leases:
+        done = materialize_view(runtime, leases, publisher, applied, checked, None, None, lambda progress: None)
         assert not publisher.commit().errors
     return done
 

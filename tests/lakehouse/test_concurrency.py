@@ -1,6 +1,7 @@
 """Concurrent processes: one of them wins a compare-and-swap, and a log loses no rows."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +47,19 @@ def test_a_log_of_four_processes_loses_nothing(settings: Settings) -> None:
         rows = table.iceberg.scan().to_arrow()["k"].to_pylist()
         assert sorted(rows) == [number * 1000 + row for number in range(4) for row in range(10)]
         assert len(files(table)) == 40
+
+
+def test_a_handle_that_others_have_overtaken_does_not_warn_of_files_that_they_deleted(
+    sqlite_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_catalog(sqlite_settings) as catalog:
+        tables.create(catalog, "features.f", EVENTS)
+        stale = tables.load(catalog, "features.f")
+        tables.set_properties(stale, {"write.metadata.previous-versions-max": "2"})
+        fresh = tables.load(catalog, "features.f")
+        for number in range(5):
+            tables.set_properties(fresh, {"a": str(number)})
+        tables.set_properties(stale, {"b": "1"})
+        assert "elete" not in caplog.text
+        left = list(Path(fresh.location.removeprefix("file://"), "metadata").glob("*.metadata.json"))
+        assert len(left) == 4, "the newest, two before it, and one of which the handle did not know, which maintenance removes"

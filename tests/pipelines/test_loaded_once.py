@@ -22,6 +22,8 @@ PARSING = [made for made in vars(expressions).values() if hasattr(made, "cache_c
 REGISTRY, ORDERS, PROFILES = "registry.definitions", "shop.orders", "shop.profiles"
 EDITIONS = "registry.editions"
 """Looked for, since what is published alone is recorded only if it was once published with others."""
+LEASES = "registry.leases"
+"""Looked for, created and loaded once for each of two commits, which take the lease of a run and release it."""
 POLICIES = "registry.policies"
 """Looked for, since those in force on a view must be sound with its next version."""
 OF_ORDERS, OF_PROFILES = "features.customer_orders_v1", "features.customer_profile_v1"
@@ -128,7 +130,7 @@ def test_a_materialization_loads_each_table_once_and_once_more_to_commit(store: 
     (done,) = store.materialize("customer_profile")
     assert (done.rows_appended, done.published) == (2, 2)
     # And once when the table is first published to an online store, which is recorded in it.
-    assert fetched.loads == {REGISTRY: 1, PROFILES: 1, OF_PROFILES: 3, EDITIONS: 1}
+    assert fetched.loads == {REGISTRY: 1, PROFILES: 1, OF_PROFILES: 3, EDITIONS: 1, LEASES: 4}
     assert fetched.databases == 1
     fetched.forget()
     (done,) = store.materialize("customer_profile", end=shop.NOW)
@@ -157,7 +159,7 @@ def test_a_check_of_freshness_reads_in_the_session_of_the_run(store: FeatureStor
     fetched.forget()
     (done,) = store.materialize("fresh")
     assert [outcome.passed for outcome in done.checks] == [True]
-    assert fetched.loads == {REGISTRY: 1, POLICIES: 1, ORDERS: 1, "features.fresh_v1": 3, EDITIONS: 1}
+    assert fetched.loads == {REGISTRY: 1, POLICIES: 1, ORDERS: 1, "features.fresh_v1": 3, EDITIONS: 1, LEASES: 4}
     assert fetched.databases == 1
 
 
@@ -196,4 +198,4 @@ def test_one_load_more_is_seen(store: FeatureStore, fetched: Fetched, monkeypatc
     monkeypatch.setattr(tables, "load", twice)
     fetched.forget()
     store.materialize("customer_profile")
-    assert fetched.loads == {REGISTRY: 1, PROFILES: 2, OF_PROFILES: 4, EDITIONS: 1}
+    assert fetched.loads == {REGISTRY: 1, PROFILES: 2, OF_PROFILES: 4, EDITIONS: 1, LEASES: 4}

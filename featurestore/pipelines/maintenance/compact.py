@@ -14,6 +14,7 @@ from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization.checkpoint import load_checkpoint
 from featurestore.pipelines.materialization.rewrite import FILES, Job, Layout, rewrite
 from featurestore.records import feature_table
+from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
 
 _TIMES = ("feature_timestamp", "created_timestamp")
@@ -41,9 +42,10 @@ def log_layout(table: Table) -> Layout:
     return Layout(tuple(name for name in schema.names if str(schema.field(name).type).startswith("timestamp")))
 
 
-def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None, dry_run: bool) -> CompactionResult:
+def compact(runtime: Runtime, leases: Leases, table: Table, layout: Layout, horizon: int | None, dry_run: bool) -> CompactionResult:
     """Rewrite the small files of every month that has many of them, in one commit, and refresh `table`.
 
+    A feature table's lease is taken if there is anything to rewrite; a table that is being materialized is left alone, and `note` says so.
     With a `horizon` (microseconds), rows that have a later version of the same keys and feature_timestamp, created by the horizon, are
     dropped. If another writer replaces the same files first, nothing is changed and `note` says so.
     Raises: OutOfResources naming the table; NotReady.
@@ -60,6 +62,8 @@ def compact(runtime: Runtime, table: Table, layout: Layout, horizon: int | None,
         return CompactionResult(note=note)
     with runtime.engine.session(data_folders(granted)) as session:
         try:
+            if layout.keys and not dry_run:
+                leases.take(table.name, wait=False)
             jobs = [job for group in groups if (job := _job(session, granted, group, layout, drop_before)) is not None]
             result = CompactionResult(
                 sum(job.group.files for job in jobs), sum(job.group.bytes for job in jobs), sum(job.superseded for job in jobs), note=note

@@ -20,17 +20,20 @@ from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, checkp
 from featurestore.pipelines.materialization.rewrite import Layout, feature_layout
 from featurestore.pipelines.training_sets import build_tags
 from featurestore.records import expiries
+from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
 from featurestore.records.stored_sets import TAG
 from featurestore.records.version_log import VersionLog, log_name
 from featurestore.values import times
-from featurestore.values.arguments import check_age
+from featurestore.values.arguments import WAIT, check_age
 from featurestore.values.humanize import format_names
 from featurestore.values.result import Result
 
 GRACE = timedelta(days=1)
 """Minimum age of an orphan file, longer than any write takes: a younger file may belong to a commit still to come."""
 
+MAINTENANCE = "maintenance"
+"""The name of the lease of a store's maintenance."""
 SPILL = "spill"
 """Stands for a table's name in the entry for spill files that dead queries left behind."""
 
@@ -55,19 +58,29 @@ class TableMaintenance(Result):
 
 
 def maintain(
-    runtime: Runtime, older_than: timedelta, dry_run: bool, drop_superseded_after: timedelta | None = None
+    runtime: Runtime, older_than: timedelta, dry_run: bool, drop_superseded_after: timedelta | None = None, wait: timedelta = WAIT
 ) -> list[TableMaintenance]:
     """Expire snapshots, remove orphan files and compact small ones, in every table of the store.
 
     Tagged snapshots, and so every training set and what it pins, and every named version, are kept. Files younger than a day are never
     removed, whatever `older_than`: a write may be in progress. With `drop_superseded_after`, versions of rows that were superseded longer
-    ago than that are dropped; without it every version is kept.
+    ago than that are dropped; without it every version is kept. One process at a time maintains a store: another one is waited for, for
+    up to `wait`. Raises: LeaseHeld.
     """
     for name, value in (
         ("older_than", older_than),
         ("drop_superseded_after", timedelta(0) if drop_superseded_after is None else drop_superseded_after),
     ):
         check_age(value, name)
+    with Leases(runtime, wait.total_seconds()) as leases:
+        if not dry_run:
+            leases.take(MAINTENANCE)
+        return _maintain_tables(runtime, leases, older_than, dry_run, drop_superseded_after)
+
+
+def _maintain_tables(
+    runtime: Runtime, leases: Leases, older_than: timedelta, dry_run: bool, drop_superseded_after: timedelta | None
+) -> list[TableMaintenance]:
     present = datetime.now(UTC)
     horizon = None if drop_superseded_after is None else times.micros(present - drop_superseded_after)
     if not dry_run and tables.find(runtime.catalog, log_name(runtime)) is not None:
@@ -79,7 +92,7 @@ def maintain(
     for name in names:
         snapshots, removed, notes = cleared[name]
         damaged = any(REPAIR_COMMAND in note for note in notes)
-        compacted = CompactionResult() if damaged else _compact(runtime, name, horizon, dry_run)
+        compacted = CompactionResult() if damaged else _compact(runtime, leases, name, horizon, dry_run)
         note = "; ".join([*notes, *([compacted.note] if compacted.note else [])]) or None
         counts = (snapshots, removed.files, removed.bytes, compacted.files, compacted.bytes, compacted.rows)
         done.append(TableMaintenance(name, *counts, note))
@@ -136,7 +149,7 @@ def _is_abandoned(table: Table, before: datetime) -> bool:
     return max(started, maintenance.last_changed(table, checkpoint.files) or started) < before
 
 
-def _compact(runtime: Runtime, identifier: str, horizon: int | None, dry_run: bool) -> CompactionResult:
+def _compact(runtime: Runtime, leases: Leases, identifier: str, horizon: int | None, dry_run: bool) -> CompactionResult:
     """Compact one table. Where the online store was up to date, move its cursor to the new snapshot, which has the same newest rows."""
     table = tables.load(runtime.catalog, identifier)
     try:
@@ -145,7 +158,8 @@ def _compact(runtime: Runtime, identifier: str, horizon: int | None, dry_run: bo
         return CompactionResult(note=f"not compacted: {error.message}")
     if layout is None:
         return CompactionResult()
-    done = compact(runtime, table, layout, horizon, dry_run)
+    done = compact(runtime, leases, table, layout, horizon, dry_run)
+    leases.release(identifier)
     if done.snapshot_id is not None and (cursor := _cursor(runtime, identifier)) is not None and cursor.snapshot_id == done.before:
         moved = replace(cursor, snapshot_id=done.snapshot_id)
         # A concurrent publish has moved the cursor already, and takes precedence.

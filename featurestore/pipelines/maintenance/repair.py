@@ -14,6 +14,7 @@ from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
 from featurestore.pipelines.training_sets import feature_statistics
 from featurestore.records import definitions, editions, erasure_log, feature_table, model_events, traffic, version_log
 from featurestore.records.feature_table import TYPES
+from featurestore.records.leases import leases_table
 from featurestore.records.runtime import Runtime
 from featurestore.records.stored_sets import TAG
 from featurestore.settings import Settings
@@ -153,4 +154,5 @@ def lost_in_registries(runtime: Runtime) -> Mapping[str, str]:
         model_events.model_events_table(settings): "approvers and reasons since then are lost; the aliases are those of MLflow",
         feature_statistics.statistics_table(runtime): "statistics of training sets that were built since then are lost",
         editions.editions_table(settings): "run featurestore publish, which records what the online store has",
+        leases_table(settings): "nothing: runs take their leases again",
     }

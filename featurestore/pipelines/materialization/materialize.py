@@ -15,6 +15,7 @@ from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.finished import FinishedRun
 from featurestore.pipelines.materialization.run import OnViewProgress, ViewProgress, run
 from featurestore.records.definitions import Applied
+from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
@@ -58,6 +59,7 @@ class Materialization:
 
 def materialize_view(
     runtime: Runtime,
+    leases: Leases,
     publisher: EditionPublisher,
     applied: Applied,
     view: FeatureView,
@@ -68,11 +70,14 @@ def materialize_view(
     """Bring one version of a view up to `end` (microseconds; now when None or later), and add it to an edition, which the caller commits.
 
     After a commit conflict the run starts again on the table that the other run left. Raises: RequestError for an interval that would
-    leave a gap; TypeMismatch if the source's types no longer fit the table's; CheckFailed; CommitConflict after the last attempt.
+    leave a gap; TypeMismatch if the source's types no longer fit the table's; CheckFailed; CommitConflict after the last attempt;
+    LeaseHeld.
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        finished = _run_with_retries(stack, runtime, applied, view, start, end, report)
+        # The lease is kept while the session is open, and released with the next one that is taken.
+        stack.callback(leases.release, runtime.features_table(applied.table))
+        finished = _run_with_retries(stack, runtime, leases, applied, view, start, end, report)
         result = finished.result
         report(ViewProgress(view.name, "publish", 1, 1, result.appended))
         publisher.add(applied, view, session=finished.session, table=finished.table, appended=finished.appended)
@@ -94,12 +99,19 @@ def materialize_view(
 
 
 def _run_with_retries(
-    stack: ExitStack, runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
+    stack: ExitStack,
+    runtime: Runtime,
+    leases: Leases,
+    applied: Applied,
+    view: FeatureView,
+    start: int | None,
+    end: int | None,
+    report: OnViewProgress,
 ) -> FinishedRun:
     """Run until the commit succeeds. The session of the run stays open until the stack is closed."""
 
     def attempt() -> FinishedRun:
-        return stack.enter_context(run(runtime, applied, view, start, end, report))
+        return stack.enter_context(run(runtime, leases, applied, view, start, end, report))
 
     name = runtime.features_table(applied.table)
     try:

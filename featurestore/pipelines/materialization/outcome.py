@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources, message_of
@@ -14,7 +15,9 @@ from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress, ViewProgress, materialize_view
 from featurestore.records import health, stored_definition
 from featurestore.records.definitions import Applied
+from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
+from featurestore.values.arguments import WAIT
 
 logger = logger_of(__name__)
 
@@ -69,8 +72,11 @@ def materialize_views(
     end: int | None,
     report: OnViewProgress,
     staged: set[str] | None = None,
+    wait: timedelta = WAIT,
 ) -> Materializations:
     """Bring each version up to `end`, one after the other, and publish all in one edition; arguments as for `materialize_view`.
+
+    A view that another process is computing is waited for, for up to `wait`; then it is a failure, LeaseHeld.
 
     Tables that are ready to be published are added to `staged`, which `versions` may read while it is iterated.
 
@@ -91,12 +97,16 @@ def materialize_views(
             report_errors.append(error)
             raise
 
-    with MaterializationReports(runtime) as reports, EditionPublisher(runtime) as publisher:
+    with (
+        MaterializationReports(runtime) as reports,
+        EditionPublisher(runtime) as publisher,
+        Leases(runtime, wait.total_seconds()) as leases,
+    ):
         for applied in versions:
             reports.start(applied)
             try:
                 view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
-                done.append(materialize_view(runtime, publisher, applied, view, start, end, report_or_stop))
+                done.append(materialize_view(runtime, leases, publisher, applied, view, start, end, report_or_stop))
                 if staged is not None:
                     staged.add(applied.table)
             except FeatureStoreError as error:

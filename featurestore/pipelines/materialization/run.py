@@ -48,6 +48,7 @@ from featurestore.records import feature_table
 from featurestore.records.authors import AUTHOR, RUN_ID
 from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import State
+from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
 from featurestore.sources.pinned_source import PinnedSource, open_source, open_source_at
@@ -61,8 +62,8 @@ FUTURE_ROWS = "featurestore.future-rows"
 class ViewProgress:
     """Progress of the materialization of one view: `done` of `total` chunks, and the `rows` to append so far.
 
-    `stage` is read, compute, write, publish or done; `total` is 1 until the chunks are known. `seconds_left` estimates the time for
-    the remaining chunks; None before the first is done.
+    `stage` is wait (another process has the view's lease), read, compute, write, publish or done; `total` is 1 until the chunks are
+    known. `seconds_left` estimates the time for the remaining chunks; None before the first is done.
     """
 
     view: str
@@ -78,40 +79,63 @@ OnViewProgress = Callable[[ViewProgress], None]
 
 @contextmanager
 def run(
-    runtime: Runtime, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
+    runtime: Runtime, leases: Leases, applied: Applied, view: FeatureView, start: int | None, end: int | None, report: OnViewProgress
 ) -> Iterator[FinishedRun]:
     """Bring the table of a view's version up to `end` (microseconds; now when None or later). An interrupted run is resumed first.
-    The session stays open during the block.
+    The session stays open during the block. If there is anything to compute, the table's lease is taken before.
 
     Raises: CommitConflict if another run committed first; finished chunks are kept, and the next attempt resumes after them.
-    CheckFailed, RequestError, TypeMismatch, OutOfResources: no row was added.
+    LeaseHeld, CheckFailed, RequestError, TypeMismatch, OutOfResources: no row was added.
     """
     table = tables.load(runtime.catalog, runtime.features_table(applied.table))
     view = replace(view, source=reading.with_known_types(view.source, feature_table.state_of(table.properties).types))
-    interrupted = load_checkpoint(table)
-    if interrupted is not None:
-        source = _reopen_source(runtime, view, interrupted, table.snapshot_id)
-        if source is not None:
-            with _compute_in_session(runtime, applied, view, table, source, interrupted, report) as resumed:
-                first = resumed.result
-            with run(runtime, applied, view, start, end, report) as finished:
-                yield replace(finished, result=combine(first, finished.result))
-            return
-        _drop_checkpoint(table)
-    now = clock.now(runtime.catalog)
-    upper = now if end is None else min(end, now)
-    source = open_source(runtime, view.source)
-    if start is None and _is_up_to_date(feature_table.state_of(table.properties), source, upper):
+    interrupted, first = load_checkpoint(table), None
+    opened = None if interrupted is not None else _open_inputs(runtime, view, end)
+    if opened is not None and start is None and _is_up_to_date(feature_table.state_of(table.properties), opened):
         yield FinishedRun(RunResult(), None, None)
         return
-    checkpoint = Checkpoint(now, start, upper, source.pins, table.snapshot_id, _chunk_plan(runtime, view))
-    with _compute_in_session(runtime, applied, view, table, source, checkpoint, report) as finished:
-        yield finished
+    if not leases.hold(table, lambda holder: report(ViewProgress(view.name, "wait", 0, 1, 0))):
+        if opened is not None:
+            pins, plan = opened.source.pins, _chunk_plan(runtime, view)
+            checkpoint = Checkpoint(opened.now, start, opened.upper, pins, table.snapshot_id, plan)
+            with _compute_in_session(runtime, applied, view, table, opened.source, checkpoint, report) as finished:
+                yield finished
+            return
+        first = _resume(runtime, applied, view, table, report)
+    # The state is another one now: an interrupted run was finished or dropped, or whoever had the lease has done the work.
+    with run(runtime, leases, applied, view, start, end, report) as finished:
+        yield finished if first is None else replace(finished, result=combine(first, finished.result))
 
 
-def _is_up_to_date(state: State, source: PinnedSource, upper: int) -> bool:
-    """Whether the table is computed up to `upper` from this state of the source, schemas included: then there is nothing to look at."""
-    return state.through is not None and upper <= state.through and dict(state.sources) == dict(source.pins)
+@dataclass(frozen=True)
+class _Inputs:
+    """What a new run is computed from: the time, the end of its interval (both in microseconds), and the source as it is now."""
+
+    now: int
+    upper: int
+    source: PinnedSource
+
+
+def _open_inputs(runtime: Runtime, view: FeatureView, end: int | None) -> _Inputs:
+    now = clock.now(runtime.catalog)
+    return _Inputs(now, now if end is None else min(end, now), open_source(runtime, view.source))
+
+
+def _resume(runtime: Runtime, applied: Applied, view: FeatureView, table: Table, report: OnViewProgress) -> RunResult | None:
+    """Finish an interrupted run; None, with its checkpoint dropped, if it cannot be resumed."""
+    interrupted = load_checkpoint(table)
+    assert interrupted is not None
+    source = _reopen_source(runtime, view, interrupted, table.snapshot_id)
+    if source is None:
+        _drop_checkpoint(table)
+        return None
+    with _compute_in_session(runtime, applied, view, table, source, interrupted, report) as resumed:
+        return resumed.result
+
+
+def _is_up_to_date(state: State, inputs: _Inputs) -> bool:
+    """Whether the table is computed up to the end from this state of the source, schemas included: then there is nothing to look at."""
+    return state.through is not None and inputs.upper <= state.through and dict(state.sources) == dict(inputs.source.pins)
 
 
 def _chunk_plan(runtime: Runtime, view: FeatureView) -> str:

@@ -11,6 +11,7 @@ from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.pipelines.training_sets.training_set import TrainingSet
 from featurestore.server.jobs.job import FILLING
 from featurestore.store import FeatureStore
+from featurestore.values.arguments import WAIT
 from featurestore.values.result import to_dicts
 
 TRAINING_SET = "training set"
@@ -48,7 +49,7 @@ def materialization(store: FeatureStore, folder: Path, request: Mapping[str, Any
     def on_progress(progress: ViewProgress) -> None:
         report(asdict(progress))
 
-    runs = store.materialize(request["names"], request["start"], request["end"], on_progress, failures="return")
+    runs = store.materialize(request["names"], request["start"], request["end"], on_progress, failures="return", wait=_wait(request))
     result, error = [run.to_dict() for run in runs], runs.error
     return result if error is None else PartialResult(result, error)
 
@@ -77,7 +78,8 @@ def maintenance(store: FeatureStore, folder: Path, request: Mapping[str, Any], r
     """Run maintenance on all tables; the request's ages are in microseconds."""
     drop_age = request["drop_superseded_after"]
     older_than = timedelta(microseconds=request["older_than"])
-    return to_dicts(store.maintain(older_than, request["dry_run"], None if drop_age is None else timedelta(microseconds=drop_age)))
+    drop_superseded_after = None if drop_age is None else timedelta(microseconds=drop_age)
+    return to_dicts(store.maintain(older_than, request["dry_run"], drop_superseded_after, _wait(request)))
 
 
 def repair(store: FeatureStore, folder: Path, request: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
@@ -94,6 +96,11 @@ def rebuild_result(training_set: TrainingSet) -> dict[str, Any]:
     """The result of a rebuild whose digest matched."""
     manifest = training_set.manifest
     return {"id": training_set.id, "verified": True, "digest": training_set.digest, "rows": manifest["rows"], "manifest": manifest}
+
+
+def _wait(request: Mapping[str, Any]) -> timedelta:
+    # Requests that an earlier release queued have none.
+    return timedelta(microseconds=request["wait"]) if "wait" in request else WAIT
 
 
 HANDLERS: Mapping[str, Handler] = {

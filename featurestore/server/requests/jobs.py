@@ -8,11 +8,15 @@ from featurestore.server.requests.body import Body, Items
 
 
 class MaterializationBody(Body):
-    """Which views to materialize, by default all, and for which interval of ISO 8601 times; see `FeatureStore.materialize`."""
+    """Which views to materialize, by default all, and for which interval of ISO 8601 times; see `FeatureStore.materialize`.
+
+    `wait`: for how long to wait for another process that computes the same view.
+    """
 
     names: Items[str] | None = None
     start: str | None = None
     end: str | None = None
+    wait: Annotated[str, Field(examples=["10m"])] = "10m"
 
 
 class MaintenanceBody(Body):
@@ -20,11 +24,13 @@ class MaintenanceBody(Body):
 
     Snapshots that nothing pins and orphan files are removed if they are older than `older_than`; small files are compacted at any age.
     `drop_superseded_after` also drops row versions that were superseded longer ago; by default none are dropped.
+    `wait`: for how long to wait for another process that maintains the store.
     """
 
     older_than: Annotated[str, Field(examples=["7d"])] = "7d"
     drop_superseded_after: Annotated[str | None, Field(examples=["365d"])] = None
     dry_run: bool = False
+    wait: Annotated[str, Field(examples=["10m"])] = "10m"
 
 
 class RebuildBody(Body):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from featurestore.store.principal.base import PrincipalVerbs
 from featurestore.store.recorded import recorded
+from featurestore.values.arguments import WAIT
 
 if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.erasure_result import Erasure
@@ -22,11 +23,15 @@ class PrincipalMaintenance(PrincipalVerbs):
 
     @recorded
     def maintain(
-        self, older_than: timedelta = timedelta(days=7), dry_run: bool = False, drop_superseded_after: timedelta | None = None
+        self,
+        older_than: timedelta = timedelta(days=7),
+        dry_run: bool = False,
+        drop_superseded_after: timedelta | None = None,
+        wait: timedelta = WAIT,
     ) -> list[TableMaintenance]:
         """An administrator."""
         self._require_unlimited("maintain")
-        return self._store.maintain(older_than, dry_run, drop_superseded_after)
+        return self._store.maintain(older_than, dry_run, drop_superseded_after, wait)
 
     @recorded
     def erase(self, entity: str, key: Any, dry_run: bool = False, *, by: str | None = None) -> Erasure:

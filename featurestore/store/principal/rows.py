@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from featurestore.access.privileges import Kind, Privilege, Securable
 from featurestore.records.names import service_name, view_names
 from featurestore.store.principal.base import PrincipalVerbs, Requirement
 from featurestore.store.recorded import recorded
-from featurestore.values.arguments import check_name
+from featurestore.values.arguments import WAIT, check_name
 
 if TYPE_CHECKING:
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
@@ -48,13 +48,14 @@ class PrincipalRows(PrincipalVerbs):
         end: datetime | str | None = None,
         progress: MaterializationProgress = None,
         failures: Failures = "raise",
+        wait: timedelta = WAIT,
     ) -> Materializations:
         """WRITE and READ on each view, since failed checks show rows; of all views, an administrator."""
         needs = self.needs_of_materialization(view_names(names))
         if needs is None:
             self._require_unlimited("materializing all views")
         self.require_all(needs or ())
-        return self._call(self._store.materialize, names, start, end, progress, failures)
+        return self._call(self._store.materialize, names, start, end, progress, failures, wait)
 
     def needs_of_materialization(self, names: Sequence[str] | None) -> list[Requirement] | None:
         """WRITE and READ on each view; None, the rights of an administrator, for all views."""

@@ -19,6 +19,7 @@ from featurestore.pipelines.maintenance.compact import compact
 from featurestore.pipelines.maintenance.maintain import TableMaintenance
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, Checkpoint
 from featurestore.pipelines.materialization.rewrite import feature_layout
+from featurestore.records.leases import Leases
 from featurestore.values.times import micros
 from tests.worlds import STAMP, Template, load_source
 
@@ -201,7 +202,8 @@ def test_known_then_is_exact_from_the_horizon_on(store: FeatureStore) -> None:
     table = tables.load(store.catalog, "features.last_v1")
     layout = feature_layout(table)
     assert layout is not None
-    assert compact(store._runtime, table, layout, micros(horizon), dry_run=False).rows == 1
+    with Leases(store._runtime, 0) as leases:
+        assert compact(store._runtime, leases, table, layout, micros(horizon), dry_run=False).rows == 1
     assert corrections(store, "last_v1") == (1, 1)
     assert [[row["x"] for row in training_rows(store, at, "then")] for at in moments] == values
     said = store.catalog.load_table("features.last_v1").properties["featurestore.folded-before"]
