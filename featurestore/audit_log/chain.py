@@ -5,12 +5,16 @@ import fcntl
 import os
 import threading
 import uuid
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from time import time_ns
 
 from featurestore import private
 from featurestore.audit_log.entry import NOTHING, Line, begin_lines, seal
-from featurestore.audit_log.folder import LOCK, Segment, last_line, list_segments, segment_path
+from featurestore.audit_log.folder import JOURNAL, LOCK, Segment, journal_path, last_line, list_segments, read_waiting, segment_path
+from featurestore.audit_log.journal import MOST_ENTRIES, Journal, Waiting, read_journal
 from featurestore.audit_log.segment_file import SegmentFile
 from featurestore.masking import logger_of
 
@@ -21,7 +25,11 @@ SEGMENT_BYTES = 4 << 20
 
 
 class Chain:
-    """The chain that this process writes. May be used from several threads; `append` copies a line into the file."""
+    """The chain that this process writes. May be used from several threads.
+
+    `append` copies a line into the file. `append_soon` copies an entry without its hash into the journal, from where it goes into the file
+    with others.
+    """
 
     def __init__(self, folder: Path, id: str, lock: int, head: Line | None, segment: Path) -> None:
         """`lock` is the descriptor of the locked file; `head` the last entry; `segment` the file that is continued."""
@@ -31,16 +39,52 @@ class Chain:
         self._lock = threading.Lock()
         self._file = SegmentFile(segment, SEGMENT_BYTES)
         self._full: list[SegmentFile] = []
+        path = journal_path(folder, id)
+        # Of a process that was killed.
+        self._waiting: deque[tuple[int, bytes]] = deque(waiting for waiting, entry in read_journal(path, id) if entry.number > self._number)
+        self._journal = Journal(path)
+        self._left: OSError | None = None
+        self._settle()
 
-    def append(self, members: bytes) -> None:
-        """Write an entry, given by `encode`; it is in the file when this returns. Raises: OSError; then nothing was written."""
+    def append(self, members: bytes, time: int | None = None) -> None:
+        """Write an entry, given by `encode`, of now or of a time in microseconds; it is in the file when this returns.
+
+        Raises: SegmentCutShort, from then on, if the files were damaged; OSError. Then it was not written.
+        """
         with self._lock:
-            number = self._number + 1
-            line, digest = seal(self._begin, number, self._hash, time_ns() // 1000, members)
-            if not self._file.append(line):
-                self._begin_segment()
-                self._file.append(line)
-            self._number, self._hash = number, digest
+            self._settle()
+            self._write(time_ns() // 1000 if time is None else time, members)
+
+    def append_soon(self, members: bytes) -> None:
+        """As `append`, for an entry that gets its hash later; it survives a killed process when this returns. Raises: as `append`."""
+        with self._lock:
+            waiting = self._waiting
+            if len(waiting) >= MOST_ENTRIES or self._left is not None:
+                self._settle()
+            now = time_ns() // 1000
+            if self._journal.append(self._number + len(waiting) + 1, now, members):
+                # Without the time of making a named tuple.
+                waiting.append((now, members))
+                return
+            self._settle()
+            self._write(now, members)
+
+    def settle(self) -> None:
+        """Write the entries that wait for their hashes. Raises: OSError; then the rest waits."""
+        if self._waiting:
+            with self._lock:
+                self._settle()
+
+    def leave(self, error: OSError) -> Sequence[Waiting]:
+        """Take no more entries, as the files are damaged; what waits, for another chain."""
+        with self._lock:
+            taken, self._left = [Waiting(*waiting) for waiting in self._waiting], error
+            self._waiting.clear()
+            return taken
+
+    def remove_journal(self) -> None:
+        """Remove the file of what waited: another chain has it."""
+        self._journal.remove()
 
     @property
     def number(self) -> int:
@@ -55,11 +99,12 @@ class Chain:
     def is_intact(self) -> bool:
         """Whether the file that is written is as this process has left it. Raises: OSError."""
         with self._lock:
-            return self._file.is_intact()
+            return self._file.is_intact() and self._journal.is_intact()
 
     def sync(self) -> None:
         """Wait until all that was appended is on the disk. Not from two threads at the same time. Raises: OSError."""
         with self._lock:
+            self._settle()
             full, current = self._full, self._file
             self._full = []
         for file in full:
@@ -70,9 +115,37 @@ class Chain:
     def close(self) -> None:
         """Let another process continue the chain."""
         with self._lock:
+            try:
+                if self._left is None:
+                    self._settle()
+            except OSError as error:
+                logger.error("entries of the chain %s of the audit log stay in its journal: %s", self.id, error)
+            if not self._waiting and self._left is None:
+                self._journal.remove()
+            self._journal.close()
             for file in (*self._full, self._file):
                 file.close()
             os.close(self._lock_file)
+
+    def _settle(self) -> None:
+        if self._left is not None:
+            raise self._left
+        waiting = self._waiting
+        if not waiting:
+            return
+        # Each line is a copy of its own: one of several, of which a part is missing, would be a damaged file.
+        while waiting:
+            self._write(*waiting[0])
+            waiting.popleft()
+        self._journal.clear()
+
+    def _write(self, time: int, members: bytes) -> None:
+        number = self._number + 1
+        line, digest = seal(self._begin, number, self._hash, time, members)
+        if not self._file.append(line):
+            self._begin_segment()
+            self._file.append(line)
+        self._number, self._hash = number, digest
 
     def _begin_segment(self) -> None:
         file = SegmentFile(segment_path(self._folder, self.id, self._number + 1), SEGMENT_BYTES)
@@ -104,12 +177,24 @@ def open_chain(folder: Path) -> Chain:
     return Chain(folder, id, new, None, segment_path(folder, id, 1))
 
 
+def settle_left(folder: Path) -> None:
+    """Write the entries that killed processes have left in journals, of chains that no process writes. Raises: OSError."""
+    for path in sorted(folder.glob(f"*{JOURNAL}")):
+        id = path.name.removesuffix(JOURNAL)
+        lock = _try_lock(folder / f"{id}{LOCK}")
+        if lock is not None and (chain := _continue(folder, id, lock, list_segments(folder).get(id, []))) is not None:
+            chain.close()
+
+
 def _continue(folder: Path, id: str, lock: int, segments: list[Segment]) -> Chain | None:
     """The chain after its last entry; None if there is no such entry, or it is damaged: `verify` names the place then."""
     try:
         head = next((line for segment in reversed(segments) if (line := last_line(segment)) is not None), None)
     except ValueError as error:
         logger.error("the chain %s of the audit log is not continued: its last entry %s", id, error)
+        head = None
+    if head is not None and any(entry.number > head.entry.number + 1 for entry in islice(read_waiting(folder, id), 1)):
+        logger.error("the chain %s of the audit log is not continued: it ends before its journal begins", id)
         head = None
     if head is None:
         os.close(lock)

@@ -64,6 +64,14 @@ def encode(done: Done) -> bytes:
     return _ENCODER.encode(done)[1:-1]
 
 
+def decode(chain: str, number: int, time: int, members: bytes) -> Entry:
+    """An entry that has no hash yet. Raises: ValueError if `members` is not as `encode` returns it."""
+    try:
+        return _DECODER.decode(b'%b%d,"previous":"","time":%d,%b}' % (begin_lines(chain), number, time, members))
+    except msgspec.MsgspecError as error:
+        raise ValueError("is not an entry") from error
+
+
 def begin_lines(chain: str) -> bytes:
     """What all lines of a chain begin with, before the number."""
     return b'{"chain":"%b","number":' % chain.encode()

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from featurestore import private
+from featurestore.audit_log.chain import settle_left
 from featurestore.audit_log.entry import NOTHING, Line, open_line
 from featurestore.audit_log.folder import FLUSH_LOCK, Segment, audit_path, list_segments, read_lines
 from featurestore.audit_log.retired_heads import ANY, heads_to_retire, last_row, record_retired, remove_retired
@@ -49,7 +50,10 @@ class Flusher:
         if not list_segments(self._folder):
             return 0
         with private.hold(self._folder / FLUSH_LOCK) as alone:
-            return self._flush() if alone else 0
+            if not alone:
+                return 0
+            self._settle_left()
+            return self._flush()
 
     def _flush(self) -> int:
         table, total, rows = open_table(self._runtime), 0, ROWS
@@ -64,6 +68,12 @@ class Flusher:
             except CommitConflict as error:
                 logger.info("old snapshots of %s were not expired: %s", table.name, error)
         return total
+
+    def _settle_left(self) -> None:
+        try:
+            settle_left(self._folder)
+        except OSError as error:
+            logger.warning("entries that killed processes have left wait in their journals: %s", error)
 
     def _append(self, table: Table) -> int:
         """Append up to ROWS entries in one commit with the heads of their chains; the number of rows."""

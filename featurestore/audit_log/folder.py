@@ -1,4 +1,4 @@
-"""The files of the audit log in a home folder: for each chain a lock and segments, which are named by the number of their first entry."""
+"""The files of the audit log in a home folder: for each chain a lock, a journal, and segments named by the number of their first entry."""
 
 import os
 import re
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from featurestore import private
-from featurestore.audit_log.entry import Line, open_line
+from featurestore.audit_log.entry import Entry, Line, open_line
+from featurestore.audit_log.journal import read_journal
 from featurestore.audit_log.segment_file import whole_bytes
 from featurestore.settings import Settings
 
 FOLDER, SECRET, FLUSH_LOCK = "audit", "secret", "flush.lock"
 SECRET_BYTES = 32
-LOCK = ".lock"
+LOCK, JOURNAL = ".lock", ".journal"
 _SEGMENT = re.compile(r"([0-9a-f]{32})\.(\d{20})\.jsonl")
 
 
@@ -34,6 +35,11 @@ def audit_path(settings: Settings) -> Path:
 def segment_path(folder: Path, chain: str, first: int) -> Path:
     """The file of a segment."""
     return folder / f"{chain}.{first:020}.jsonl"
+
+
+def journal_path(folder: Path, chain: str) -> Path:
+    """The file with the entries of a chain that have no hashes yet."""
+    return folder / f"{chain}{JOURNAL}"
 
 
 def list_segments(folder: Path) -> Mapping[str, list[Segment]]:
@@ -57,6 +63,12 @@ def read_lines(segment: Segment) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     yield from content[: whole_bytes(content)].splitlines()
+
+
+def read_waiting(folder: Path, chain: str) -> Iterator[Entry]:
+    """The entries of a chain that have no hashes yet, and such of before that may also be in its segments."""
+    for _, entry in read_journal(journal_path(folder, chain), chain):
+        yield entry
 
 
 def last_line(segment: Segment) -> Line | None:

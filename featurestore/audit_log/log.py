@@ -11,6 +11,8 @@ from typing import Any
 from featurestore.audit_log.chain import Chain, open_chain
 from featurestore.audit_log.entry import Done, encode
 from featurestore.audit_log.folder import audit_path, folder_bytes, load_secret, read_heads
+from featurestore.audit_log.journal import Waiting
+from featurestore.audit_log.keyed_hashes import entity_text, new_keyed_hash
 from featurestore.audit_log.segment_file import SegmentCutShort
 from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
 from featurestore.masking import logger_of
@@ -32,8 +34,6 @@ RETIRED = "audit log heads retired"
 LINKS = (OPENED, RETIRED)
 """The actions of entries with heads of other chains."""
 HEADS = "heads"
-DIGEST_BYTES = 16
-"""Bytes of a keyed hash."""
 
 
 class AuditLog:
@@ -48,26 +48,31 @@ class AuditLog:
         self._lock = threading.Lock()
         self._chain: Chain | None = None
         self._left: list[Chain] = []
+        self._moved: list[Waiting] = []
         self._keyed: hashlib.blake2b | None = None
         self.refusal: FeatureStoreError | None = None
         """Why nothing can be recorded at the moment; None if it can. Who asks it before something is done prevents that it is done."""
 
     def record(self, principal: str, action: str, **fields: Any) -> None:
         """Append an entry, with the fields of `Done`. Raises: OutOfResources or NotReady; then nothing was recorded."""
-        self.record_encoded(encode(Done(principal, action, **fields)))
+        self._append(encode(Done(principal, action, **fields)))
 
-    def record_encoded(self, members: bytes) -> None:
-        """As `record`, for an entry that is encoded already."""
+    def record_soon(self, members: bytes) -> None:
+        """As `record`, for an entry that is encoded already, and gets its hash later, in a group; `settle` writes what waits."""
         try:
-            chain = self._chain or self._open()
+            (self._chain or self._open()).append_soon(members)
+        except OSError:
+            # A damaged file, or a full disk: the same once more, with all that there is to do then.
+            self._append(members)
+
+    def settle(self) -> None:
+        """Write the entries that wait for their hashes. Raises: as `record`; then they wait."""
+        if self._chain is not None:
             try:
-                chain.append(members)
-            except SegmentCutShort as error:
-                self._leave(chain, error)
-                self._open().append(members)
-        except OSError as error:
-            self.refusal = _unwritable(error)
-            raise self.refusal from error
+                self._settle(self._chain)
+            except OSError as error:
+                self.refusal = _unwritable(error)
+                raise self.refusal from error
 
     def record_heads(self, action: str, heads: Mapping[str, tuple[int, str]]) -> tuple[str, int]:
         """Record the heads of other chains; the chain and the number of the entry. Raises: as `record`."""
@@ -92,6 +97,9 @@ class AuditLog:
                 self._open()
             elif not self._chain.is_intact():
                 self._leave(self._chain, SegmentCutShort(f"the file of chain {self._chain.id} was removed or cut short"))
+                self._open()
+            else:
+                self._settle(self._chain)
             free, waiting = shutil.disk_usage(self._folder).free, folder_bytes(self._folder)
         except OSError as error:
             self.refusal = _unwritable(error)
@@ -132,6 +140,25 @@ class AuditLog:
                     chain.close()
             self._chain, self._left = None, []
 
+    def _append(self, members: bytes) -> None:
+        try:
+            chain = self._chain or self._open()
+            try:
+                chain.append(members)
+            except SegmentCutShort as error:
+                self._leave(chain, error)
+                self._open().append(members)
+        except OSError as error:
+            self.refusal = _unwritable(error)
+            raise self.refusal from error
+
+    def _settle(self, chain: Chain) -> None:
+        try:
+            chain.settle()
+        except SegmentCutShort as error:
+            self._leave(chain, error)
+            self._open()
+
     def _open(self) -> Chain:
         with self._lock:
             if self._chain is None:
@@ -141,6 +168,11 @@ class AuditLog:
                 # Of chains that this process wrote, it knows the last entries, also if they are not in their files any more.
                 heads |= {left.id: (left.number, left.hash) for left in self._left}
                 chain.append(encode(Done(f"process {os.getpid()}", OPENED, scope=_scope_of(heads))))
+                while self._moved:
+                    chain.append(self._moved[0].members, self._moved[0].time)
+                    del self._moved[0]
+                for left in self._left:
+                    left.remove_journal()
                 self._chain = chain
             return self._chain
 
@@ -150,6 +182,7 @@ class AuditLog:
             if chain is not self._chain:
                 return
             logger.error("the audit log was tampered with, and goes on in another chain: %s", error)
+            self._moved += chain.leave(error)
             self._left.append(chain)
             self._chain = None
             # Kept for a while: other threads may be about to append to them.
@@ -159,26 +192,6 @@ class AuditLog:
 
 def _scope_of(heads: Mapping[str, tuple[int, str]]) -> Mapping[str, Any]:
     return {HEADS: {chain: list(head) for chain, head in heads.items()}}
-
-
-def keyed_hash(secret: bytes, content: bytes) -> str:
-    """The keyed BLAKE2b of some bytes as hexadecimal digits: a message authentication code as HMAC is, in half of the time."""
-    hashed = new_keyed_hash(secret)
-    hashed.update(content)
-    return hashed.hexdigest()
-
-
-def new_keyed_hash(secret: bytes) -> hashlib.blake2b:
-    """The hash of `keyed_hash` before any content."""
-    return hashlib.blake2b(key=secret, digest_size=DIGEST_BYTES)
-
-
-def entity_text(keys: Mapping[str, Any]) -> bytes:
-    """The canonical bytes of the keys of an entity."""
-    if len(keys) == 1:
-        ((name, value),) = keys.items()
-        return f"{name}\0{value}".encode()
-    return "\0".join(f"{name}\0{keys[name]}" for name in sorted(keys)).encode()
 
 
 def _unwritable(error: OSError) -> FeatureStoreError:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from featurestore.audit_log.entry import Entry, Line, open_line
-from featurestore.audit_log.folder import audit_path, list_segments, load_secret, read_heads, read_lines
-from featurestore.audit_log.log import entity_text, keyed_hash
+from featurestore.audit_log.folder import audit_path, list_segments, load_secret, read_heads, read_lines, read_waiting
+from featurestore.audit_log.keyed_hashes import entity_text, keyed_hash
 from featurestore.audit_log.results import AuditEntry, ChainHead
 from featurestore.audit_log.table import find_table, heads_in
 from featurestore.errors import RequestError, brief
@@ -36,8 +36,7 @@ def read_entries(
     earliest = None if since is None else times.parse(since, "since")
     digest = None if entity is None else _digest(runtime, entity)
     newest: list[tuple[int, str, int, Entry]] = []
-    for line in _all_lines(runtime):
-        entry = line.entry
+    for entry in _all_entries(runtime):
         if (
             (principal is not None and entry.principal != principal)
             or (action is not None and entry.action != action)
@@ -62,19 +61,26 @@ def read_all_heads(runtime: Runtime) -> list[ChainHead]:
     return [ChainHead(chain, number, hash) for chain, (number, hash) in sorted(heads.items())]
 
 
-def _all_lines(runtime: Runtime) -> Iterator[Line]:
+def _all_entries(runtime: Runtime) -> Iterator[Entry]:
     """Every entry once: those of files that are not in the table yet, and the table's. Damaged ones are left to `verify`."""
     folder = audit_path(runtime.settings)
+    # Journals first: what gets its hash meanwhile is in a segment then.
+    waiting = [entry for chain in list_segments(folder) for entry in read_waiting(folder, chain)]
     local = [content for segments in list_segments(folder).values() for segment in segments for content in read_lines(segment)]
     table = find_table(runtime)
-    heads = {} if table is None else heads_in(table.properties)
+    heads = {} if table is None else {chain: head.number for chain, head in heads_in(table.properties).items()}
+    last = dict(heads)
     for content in local:
         line = _opened(content)
-        if line is not None and (line.entry.chain not in heads or line.entry.number > heads[line.entry.chain].number):
-            yield line
+        if line is not None:
+            chain, number = line.entry.chain, line.entry.number
+            last[chain] = max(last.get(chain, 0), number)
+            if number > heads.get(chain, 0):
+                yield line.entry
+    yield from (entry for entry in waiting if entry.number > last.get(entry.chain, 0))
     if table is not None:
         for batch in scans.read_snapshot(granted.system(table, runtime.settings), table.snapshot_id, columns=["line"]):
-            yield from (line for text in batch.column("line").to_pylist() if (line := _opened(str(text).encode())) is not None)
+            yield from (line.entry for text in batch.column("line").to_pylist() if (line := _opened(str(text).encode())) is not None)
 
 
 def _opened(content: bytes) -> Line | None:

@@ -1,10 +1,10 @@
 """Verify the audit log: every hash, in files and table, and the heads that are recorded where the entries are not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from featurestore.audit_log.entry import NOTHING, Line, open_line
-from featurestore.audit_log.folder import audit_path, list_segments, read_lines
+from featurestore.audit_log.folder import audit_path, list_segments, read_lines, read_waiting
 from featurestore.audit_log.log import HEADS, LINKS
 from featurestore.audit_log.results import AuditProblem, AuditVerification, ChainHead
 from featurestore.audit_log.retired_heads import ANY, last_row
@@ -26,7 +26,10 @@ def verify_audit_log(runtime: Runtime, heads: Iterable[ChainHead] = ()) -> Audit
     Raises: NotReady, if the table or its files cannot be read.
     """
     # Files first: what is flushed and removed meanwhile is in the table then.
-    segments = list_segments(audit_path(runtime.settings))
+    folder = audit_path(runtime.settings)
+    # Journals before segments: what gets its hash meanwhile is in a segment then.
+    waiting = {chain: [entry.number for entry in read_waiting(folder, chain)] for chain in list_segments(folder)}
+    segments = list_segments(folder)
     local = [(chain, content) for chain in segments for segment in segments[chain] for content in read_lines(segment)]
     table = find_table(runtime)
     anchors = {} if table is None else heads_in(table.properties)
@@ -56,12 +59,21 @@ def verify_audit_log(runtime: Runtime, heads: Iterable[ChainHead] = ()) -> Audit
         log = granted.system(table, runtime.settings)
         anchors |= {chain: last for chain in files.chains if chain not in anchors and (last := last_row(log, chain)) is not None}
     files.check({chain: _start(chain, opened, anchors.get(chain)) for chain in files.chains})
-    problems = [*stored.problems, *files.problems, *_missing(known, flushed, stored, files)]
+    missing = [*_missing(known, flushed, stored, files), *_missing_before(waiting, stored, files)]
+    problems = [*stored.problems, *files.problems, *missing]
     unique = {(problem.chain, problem.number, problem.what): problem for problem in problems}
     ordered = sorted(unique.values(), key=lambda problem: (problem.chain, problem.number))
     chains = stored.chains | files.chains
     entries = sum(stored.count(chain) + files.count(chain, stored.last(chain)) for chain in chains)
     return AuditVerification(not ordered, len(chains), entries, tuple(ordered[:MOST_PROBLEMS]))
+
+
+def _missing_before(waiting: Mapping[str, Sequence[int]], stored: Runs, files: Runs) -> Iterator[AuditProblem]:
+    """Between the last entry of a chain and those that wait for their hashes."""
+    for chain, numbers in waiting.items():
+        last = max(stored.last(chain), files.last(chain))
+        if numbers and numbers[0] > last + 1:
+            yield AuditProblem(chain, last + 1, f"{describe_missing(last + 1, numbers[0] - 1)} ({FILES})")
 
 
 def heads_of_documents(value: Any) -> list[ChainHead]:

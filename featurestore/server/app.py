@@ -29,6 +29,7 @@ from featurestore.server.access.worker_access import WorkerAccessMiddleware
 from featurestore.server.admission import Admission, AdmissionMiddleware
 from featurestore.server.audit_log.middleware import AuditMiddleware
 from featurestore.server.audit_log.online_records import OnlineRecords
+from featurestore.server.audit_log.request_facts import REQUEST_ID
 from featurestore.server.audit_log.routes import AuditLogRoutes
 from featurestore.server.audit_log.watch import AuditWatch
 from featurestore.server.bounds import Lookups, Pool
@@ -134,8 +135,10 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
     _send_to_workers(engine_routes, workers, store.settings)
     prediction_path = FastPath(settings, admission, authenticator, load)
     # Lookups are quick: a server that works on many other requests answers them all the same.
-    lookup_path = FastPath(settings, admission, authenticator, Load(settings.concurrent_requests))
     audit_log = AuditLog(settings)
+    # An entry with the id of its request has more than what is encoded already.
+    left = [REQUEST_ID] if audit_log.enabled else []
+    lookup_path = FastPath(settings, admission, authenticator, Load(settings.concurrent_requests), left)
 
     def front(framework: ASGIApp) -> ASGIApp:
         rest: ASGIApp = FastPredictions(framework, settings, predictor, metrics, prediction_path)

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featurestore.access.policy_book import PoliciesInForce
+from featurestore.access.principal import Principal
 from featurestore.access.privileges import Kind, Privilege
 from featurestore.access.rights import Rights
 from featurestore.compiler.service_plan import ServicePlan
@@ -76,11 +77,11 @@ class FastLookups:
         metrics: Metrics,
         path: FastPath,
         reader: AsyncReader | None,
-        record: Callable[[Scope, str, bytes], bool] | None = None,
+        record: Callable[[Principal, str, bytes], bool] | None = None,
     ) -> None:
         """`reader` reads an online store over the network; None for one that is read without waiting.
 
-        `record` records a request in the audit log before its answer; False if the application has to answer it.
+        `record` records a request of somebody in the audit log before its answer; False if the application has to answer it.
         """
         self._record = record
         self._app = app
@@ -100,8 +101,9 @@ class FastLookups:
         with self._path.load:
             body = await receive_body(receive)
             full = _FULL[scope["query_string"]]
-            answer = await self._answer(service, body.content, full, rights_of(scope)) if body.whole else None
-        if answer is None or (self._record is not None and not self._record(scope, service, body.content)):
+            rights = rights_of(scope)
+            answer = await self._answer(service, body.content, full, rights) if body.whole else None
+        if answer is None or (self._record is not None and not self._record(rights.principal, service, body.content)):
             await self._app(scope, body.again(receive), send)
             return
         content, length = await compress_for(scope, answer.content, self._gzip_bytes)

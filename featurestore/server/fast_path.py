@@ -1,6 +1,6 @@
 """What the fast paths in front of the framework have in common: which requests they answer, and bodies that can be read again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from starlette.types import Message, Receive, Scope
@@ -24,7 +24,11 @@ class FastPath:
     limit are left to the middleware as well.
     """
 
-    def __init__(self, settings: Settings, admission: Admission, authenticator: Authenticator, load: Load) -> None:
+    def __init__(
+        self, settings: Settings, admission: Admission, authenticator: Authenticator, load: Load, left: Collection[bytes] = ()
+    ) -> None:
+        """Requests with one of the headers `left` are left to the middleware."""
+        self._left = frozenset((b"content-encoding", b"transfer-encoding", *left))
         self._admission, self._authenticator, self.load = admission, authenticator, load
         # Larger bodies are parsed off the event loop.
         self._body_limit = min(settings.body_bytes(), IN_LOOP_BYTES)
@@ -32,7 +36,7 @@ class FastPath:
     def admits(self, scope: Scope, needs: Needs, name: str) -> bool:
         """Whether a request may be answered here: it is plain, and whoever sends it has what its route `needs` of the object `name`."""
         headers = dict(scope["headers"])
-        if headers.get(b"content-type") != JSON_HEADER or b"content-encoding" in headers or b"transfer-encoding" in headers:
+        if headers.get(b"content-type") != JSON_HEADER or not self._left.isdisjoint(headers):
             return False
         length = content_length(headers)
         if length is None or length > self._body_limit or self.load.is_full:

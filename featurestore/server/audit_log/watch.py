@@ -21,7 +21,7 @@ class AuditWatch:
         self._log, self._settings = log, store.settings
         self._flusher = Flusher(store.backend.runtime)
         self._look = Watcher("room for the audit log", LOOK_SECONDS, log.check)
-        self._flush = Watcher("table of the audit log", store.settings.audit_log_seconds, self._flusher.flush)
+        self._flush = Watcher("table of the audit log", store.settings.audit_log_seconds, self._flush_all)
         self._flushes = False
 
     def start(self) -> None:
@@ -40,7 +40,11 @@ class AuditWatch:
         if self._flushes:
             self._flush.stop()
             try:
-                self._flusher.flush()
+                self._flush_all()
             except FeatureStoreError as error:
                 logger.warning("entries of the audit log wait for the next server: %s", error)
         self._log.close()
+
+    def _flush_all(self) -> None:
+        self._log.settle()
+        self._flusher.flush()
