@@ -51,6 +51,19 @@ class FeatureStoreError(Exception):
     def __str__(self) -> str:
         return f"{self.message}: {self.details['reason']}" if self.details.get("reason") else self.message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors of other processes come back as they are: an error's own arguments are not those of its constructor."""
+        return _restore, (type(self), self.__dict__)
+
+
+def _restore(error_type: type[FeatureStoreError], state: dict[str, Any]) -> FeatureStoreError:
+    """The error of another process, which may not know the secrets of this one."""
+    error = error_type.__new__(error_type)
+    error.__dict__.update(state)
+    error.message, error.details = scrub(error.message), scrub_all(error.details)
+    error.args = (error.message,)
+    return error
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -69,6 +69,16 @@ class Settings(BaseSettings):
         default=None, description="memory limit of a query, such as 4GB or 50%; default: DuckDB's, 80 % of the machine's memory"
     )
     threads: int | None = Field(default=None, ge=1, description="threads of a query; default: all cores")
+    engine: Address | None = Field(
+        default=None,
+        description="workers that compute runs and joins: `dask://host:port`, or `dask://local`; `spark`, `spark://host:port`, or Spark"
+        " Connect at `sc://host:port`; default: `local`, this process",
+    )
+    engine_from_rows: int = Field(
+        default=1_000_000,
+        ge=0,
+        description="rows of a source, or of a spine with its logs, from which the workers of `engine` compute; less is computed here",
+    )
     chunk_rows: int | None = Field(
         default=None,
         ge=1,
@@ -210,6 +220,17 @@ class Settings(BaseSettings):
         if isinstance(value, bool) or not 0 <= fraction <= 1:
             raise ValueError("Input should be off, full, or a fraction between 0 and 1, such as 0.1")
         return "off" if fraction == 0 else "full" if fraction == 1 else repr(fraction)
+
+    @field_validator("engine", mode="after")
+    @classmethod
+    def _engine_address(cls, value: Secret | None) -> Secret | None:
+        address = "local" if value is None else value.reveal()
+        if address in ("local", "spark", "dask://local"):
+            return None if address == "local" else value
+        scheme, separator, host = address.partition("://")
+        if not separator or scheme not in ("dask", "spark", "sc") or not host.partition(";")[0].strip("/"):
+            raise ValueError("Input should be local, dask://local, dask://host:port, spark, spark://host:port or sc://host:port")
+        return value
 
     @field_validator("openlineage_url", mode="after")
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -29,17 +29,28 @@ from featurestore.engine.watch import Watch
 from featurestore.errors import FeatureStoreError
 from featurestore.values import byte_sizes
 
-if TYPE_CHECKING:
-    from featurestore.settings import Settings
-
 SMALL_DATABASE_BYTES = 10**9
 """Default memory limit in bytes of databases without tables."""
+
+
+class EngineSettings(Protocol):
+    """What an engine takes from the settings."""
+
+    @property
+    def threads(self) -> int | None:
+        """See Settings."""
+
+    def memory_bytes(self) -> int | None:
+        """See Settings."""
+
+    def spill_path(self) -> Path:
+        """See Settings."""
 
 
 class DuckEngine:
     """Opens sessions with the settings' memory limit, threads and spill folder."""
 
-    def __init__(self, settings: "Settings") -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
 
     @property
@@ -209,6 +220,13 @@ class DuckSession:
         private.match_folder_mode(folder)
         return rows, targets
 
+    def write_divided(self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, by: str) -> dict[int, list[Path]]:
+        private.make_folder_like_parent(folder)
+        divided: dict[int, list[Path]] = {}
+        for file in self._copy(copy_to_parquet(query, folder, ids, group_rows, partition=by))[1]:
+            divided.setdefault(int(file.parent.name.rpartition("=")[2]), []).append(file)
+        return divided
+
     def _write(
         self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None
     ) -> tuple[int, list[Path]]:
@@ -216,6 +234,9 @@ class DuckSession:
             copy = copy_to_parquet(query, folder / "rows.parquet", ids, group_rows)
         else:
             copy = copy_to_parquet(by_month(query, month_of), folder, ids, group_rows, partition=MONTH)
+        return self._copy(copy)
+
+    def _copy(self, copy: str) -> tuple[int, list[Path]]:
         full = "the disk is full: neither data files nor what queries spill can be written; free some space and run again"
         ((rows, files),) = self._execute(copy, (duckdb.StatementType.COPY,), full)
         return int(rows), [Path(file) for file in sorted(files)] if rows else []

@@ -71,6 +71,9 @@ class Session(Protocol):
         that column. Raises: as `create_table`; the folder may have partial files then.
         """
 
+    def write_divided(self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, by: str) -> dict[int, list[Path]]:
+        """As `write`, with files of their own for each value of the integer column `by`, by this value; they are without the column."""
+
 
 class ValueSession(Session, Protocol):
     """A session that can also read Python values."""

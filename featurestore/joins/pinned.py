@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from featurestore.compiler.service_plan import ServicePlan
+from featurestore.joins.distributed.plan import plan_on_workers
 from featurestore.joins.join import Joined, join
 from featurestore.joins.view_join import ViewFacts
 from featurestore.lakehouse.folders import data_folders
@@ -17,7 +19,10 @@ from featurestore.values import times
 def join_pinned(runtime: Runtime, plan: ServicePlan, spine: Spine, pinned: Mapping[str, Pinned], known: str) -> Iterator[Joined]:
     """Open the join with pinned snapshots, to be read inside of the context; see `join`."""
     with runtime.engine.session(data_folders(*(view.granted for view in pinned.values()))) as session:
-        yield join(session, plan, spine, pinned, known)
+        on_workers = None
+        if (distributor := runtime.distributor) is not None:
+            on_workers = partial(plan_on_workers, runtime, distributor, session, plan, spine, pinned)
+        yield join(session, plan, spine, pinned, known, on_workers=on_workers)
 
 
 def past_watermark_warnings(plan: ServicePlan, facts: Mapping[str, ViewFacts], pinned: Mapping[str, Pinned]) -> list[str]:

@@ -10,6 +10,7 @@ from featurestore.compiler.relations import IcebergFiles
 from featurestore.lakehouse import scans
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.scan_plan import TimeRange, plan_scan, projected_schema, within
+from featurestore.lakehouse.shipped import ScanPart, ShippedScan, scan_parts, ship_table
 
 
 class PlannedScan:
@@ -33,6 +34,13 @@ class PlannedScan:
         whole = projected_schema(granted.table, snapshot_id, None, schema_id)
         tasks = within(granted, self._tasks, whole, time)
         return scans.relation(granted, projected_schema(granted.table, snapshot_id, columns, schema_id), tasks)
+
+    def ship(self, columns: Sequence[str] | None = None, time: TimeRange | None = None) -> tuple[ShippedScan, list[ScanPart]]:
+        """The files of `read` in parts, for workers to read with the first value. Raises: as `read`."""
+        granted, snapshot_id, schema_id = self._granted, self._snapshot_id, self._schema_id
+        tasks = within(granted, self._tasks, projected_schema(granted.table, snapshot_id, None, schema_id), time)
+        shipped = ShippedScan(ship_table(granted.table), granted.permit, projected_schema(granted.table, snapshot_id, columns, schema_id))
+        return shipped, scan_parts(tasks)
 
     @cached_property
     def _tasks(self) -> list[FileScanTask]:

@@ -12,7 +12,9 @@ from featurestore.engine.session import Relation
 from featurestore.errors import NotFound
 from featurestore.lakehouse import column_types, scans, tables
 from featurestore.lakehouse.granted import Granted, Permit
+from featurestore.lakehouse.planned_scan import PlannedScan
 from featurestore.lakehouse.scan_plan import TimeRange
+from featurestore.lakehouse.shipped import ScanPart, ShippedScan
 from featurestore.lakehouse.stored_files import StoredFiles, stored_files
 from featurestore.lakehouse.table import Table
 from featurestore.records import feature_table, named_versions
@@ -67,6 +69,10 @@ class Pinned:
     def rows(self, columns: Sequence[str], lower: int | None, upper: int | None) -> Relation:
         """These columns of the rows, without files that are entirely outside of [lower, upper]."""
         return scans.scan_snapshot(self.granted, self.snapshot_id, columns=columns, time=_within(lower, upper))
+
+    def ship(self, columns: Sequence[str], lower: int | None, upper: int | None) -> tuple[ShippedScan, list[ScanPart]]:
+        """The rows of `rows` in parts, for workers to read."""
+        return PlannedScan(self.granted, self.snapshot_id, _within(lower, upper)).ship(columns, _within(lower, upper))
 
     def files(self, columns: Sequence[str], lower: int | None, upper: int | None) -> StoredFiles | None:
         """The files of `rows`; None if there are no rows."""

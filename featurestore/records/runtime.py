@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from featurestore.distribution.factory import open_distributor
 from featurestore.errors import Forbidden
 from featurestore.event_sender import EventSender
 from featurestore.lakehouse.catalog import Catalog, open_catalog
@@ -19,6 +20,7 @@ from featurestore.settings import Settings
 from featurestore.values.recent import Recent
 
 if TYPE_CHECKING:
+    from featurestore.distribution.work import Distributor
     from featurestore.engine.session import Engine, ExpressionEvaluator
     from featurestore.files.file_cache import FileCache
 
@@ -106,6 +108,12 @@ class Runtime:
 
         return DuckEngine(self.settings)
 
+    @property
+    def distributor(self) -> "Distributor | None":
+        """The workers of the setting `engine`; None if this process computes all by itself. Raises: NotReady; MissingExtra."""
+        address = self.settings.engine
+        return None if address is None else self._once("distributor", lambda: open_distributor(address.reveal()))
+
     def evaluator(self, brief: bool) -> "ExpressionEvaluator":
         """The evaluator of expressions on a few rows; `brief`: the evaluation is known to be short, so it need not be interruptible."""
         return self.engine.evaluator if brief or self._interruptible is None else self._interruptible
@@ -150,7 +158,7 @@ class Runtime:
         """Close the components that were opened."""
         with self._lock:
             # First the events that wait, since they are made from what the catalog has.
-            for name in ("lineage events", "online", "engine", "catalog"):
+            for name in ("lineage events", "online", "distributor", "engine", "catalog"):
                 if name in self._opened:
                     self._opened.pop(name).close()
 

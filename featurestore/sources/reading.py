@@ -64,7 +64,7 @@ def add_source(
     if source.table is not None:
         granted = pinned.tables[source.table]
         snapshot_id, schema_id = pinned.read_at(source.table)
-        time = _time_range(pinned, source.table, bounds)
+        time = time_range(pinned, source.table, bounds)
         if rows and pinned.scan is not None and pinned.scan.covers(time):
             relation = pinned.scan.read(reads, time)
         else:
@@ -83,10 +83,10 @@ def plan_rows(pinned: PinnedSource, bounds: TimeBounds) -> PinnedSource:
     if name is None:
         return pinned
     snapshot_id, schema_id = pinned.read_at(name)
-    return replace(pinned, scan=PlannedScan(pinned.tables[name], snapshot_id, _time_range(pinned, name, bounds), schema_id))
+    return replace(pinned, scan=PlannedScan(pinned.tables[name], snapshot_id, time_range(pinned, name, bounds), schema_id))
 
 
-def _time_range(pinned: PinnedSource, name: str, bounds: TimeBounds | None) -> TimeRange | None:
+def time_range(pinned: PinnedSource, name: str, bounds: TimeBounds | None) -> TimeRange | None:
     """The bounds as a range of a table's raw column of event times; None without bounds, or if an expression computes that time."""
     source = pinned.source
     raw = resolve(source.timestamp, tables.column_names(pinned.tables[name].table, pinned.read_at(name)[1]))

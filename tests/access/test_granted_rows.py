@@ -81,7 +81,8 @@ def _used() -> dict[str, set[str]]:
 def test_only_guards_make_what_a_read_takes() -> None:
     assert calls("Granted") == calls("Permit") == {"lakehouse/granted.py"}
     assert calls("issue") == calls("issue_permit") - {"lakehouse/granted.py"} == GUARDS
-    for private in ("_SEAL", "issue", "issue_permit"):
+    assert calls("reissue") == {"lakehouse/shipped.py"}
+    for private in ("_SEAL", "issue", "issue_permit", "reissue"):
         assert not calls(f"import {private}"), "they are called as granted.issue, which the line above finds"
     assert calls("Operator") == {"records/runtime.py"}
 

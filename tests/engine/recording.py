@@ -113,6 +113,10 @@ class RecordingSession:
         self.sent.append(Sent("write", folder.name, str(query)))
         return self.inner.write(query, folder, ids, group_rows, month_of)
 
+    def write_divided(self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, by: str) -> dict[int, list[Path]]:
+        self.sent.append(Sent("write_divided", folder.name, str(query)))
+        return self.inner.write_divided(query, folder, ids, group_rows, by)
+
 
 @dataclass(frozen=True)
 class CannedEngine:
@@ -175,6 +179,9 @@ class CannedSession:
         self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, month_of: str | None = None
     ) -> tuple[int, list[Path]]:
         return 0, []
+
+    def write_divided(self, query: Query, folder: Path, ids: Mapping[str, FieldId], group_rows: int, by: str) -> dict[int, list[Path]]:
+        return {}
 
 
 class CannedEvaluator:

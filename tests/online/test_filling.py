@@ -13,7 +13,7 @@ from featurestore import FeatureStore, Settings
 from featurestore.errors import CommitConflict, NotReady
 from featurestore.lakehouse import tables
 from featurestore.online.header import OLD_FORMAT
-from featurestore.pipelines.materialization.run import ViewProgress
+from featurestore.pipelines.materialization.view_progress import ViewProgress
 from featurestore.server.jobs.jobs import Jobs
 from featurestore.server.jobs.worker import jobs_path
 from featurestore.server.online_watch import OnlineWatch

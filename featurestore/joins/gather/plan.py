@@ -35,10 +35,7 @@ class GatherJoin:
     def __init__(self, session: Session, plan: ServicePlan, logs: Sequence[ViewLog], room: int) -> None:
         self._session, self._plan, self._logs = session, plan, logs
         self.facts: Facts = {}
-        sql_types = [sql_type for use in plan.uses for sql_type in use.feature_types]
-        width = sum(_width(sql_type) for sql_type in sql_types) + OTHER_TYPE_BYTES * len(plan.derived) + MATCH_BYTES * len(logs)
-        # Half of the room: a batch is still being written while the next one is gathered.
-        self.rows_at_once = max(BATCH, room // 2 // width)
+        self.rows_at_once = rows_in_room(plan, room)
 
     def features(self, spine: SpineRows) -> pa.RecordBatchReader:
         """The features of every view and the derived features, one row per spine row."""
@@ -58,23 +55,35 @@ class GatherJoin:
             columns += features
             label = log.view.use.label
             self.facts[label] = facts.beside(self.facts.get(label)).refuse_leak(log.view)
-        fields = [pa.field(name, column.type) for name, column in zip(self._plan.looked_up_names, columns, strict=True)]
-        if not self._plan.derived:
-            return pa.RecordBatchReader.from_batches(pa.schema(fields), _batches(pa.schema(fields), columns, spine.rows))
-        derived = self._compute_derived([*columns, *(spine.request[name] for name, _ in self._plan.request)])
-        schema = pa.schema([*fields, *derived.schema])
-        return pa.RecordBatchReader.from_batches(schema, _beside(schema, columns, derived))
+        return beside_derived(self._session, self._plan, columns, spine)
 
-    def _compute_derived(self, columns: Sequence[pa.ChunkedArray]) -> pa.RecordBatchReader:
-        """The derived features over these looked-up features and request fields."""
-        plan = self._plan
-        types = [sql_type for use in plan.uses for sql_type in use.feature_types] + [sql_type for _, sql_type in plan.request]
-        names = [*plan.looked_up_names, *(name for name, _ in plan.request)]
-        inner = {f"__fs_g{index}": column for index, column in enumerate(columns)}
-        rows = len(columns[0]) if columns else 0
-        gathered = self._session.add("gathered", pa.table({ROW: row_numbers(rows), **inner}))
-        derived = typed_derived_items(plan, dict(zip(names, zip(inner, types, strict=True), strict=True)))
-        return derived_rows(self._session, plan, in_row_order(gathered, derived), derived, gathered, BATCH)
+
+def rows_in_room(plan: ServicePlan, room: int) -> int:
+    """How many spine rows with their features fit in half of the room: a batch is still being written while the next one is gathered."""
+    sql_types = [sql_type for use in plan.uses for sql_type in use.feature_types]
+    width = sum(_width(sql_type) for sql_type in sql_types) + OTHER_TYPE_BYTES * len(plan.derived) + MATCH_BYTES * len(plan.uses)
+    return max(BATCH, room // 2 // width)
+
+
+def beside_derived(session: Session, plan: ServicePlan, columns: Sequence[pa.ChunkedArray], spine: SpineRows) -> pa.RecordBatchReader:
+    """The looked-up features of a spine's rows, and the derived ones computed from them."""
+    fields = [pa.field(name, column.type) for name, column in zip(plan.looked_up_names, columns, strict=True)]
+    if not plan.derived:
+        return pa.RecordBatchReader.from_batches(pa.schema(fields), _batches(pa.schema(fields), columns, spine.rows))
+    derived = _compute_derived(session, plan, [*columns, *(spine.request[name] for name, _ in plan.request)])
+    schema = pa.schema([*fields, *derived.schema])
+    return pa.RecordBatchReader.from_batches(schema, _beside(schema, columns, derived))
+
+
+def _compute_derived(session: Session, plan: ServicePlan, columns: Sequence[pa.ChunkedArray]) -> pa.RecordBatchReader:
+    """The derived features over these looked-up features and request fields."""
+    types = [sql_type for use in plan.uses for sql_type in use.feature_types] + [sql_type for _, sql_type in plan.request]
+    names = [*plan.looked_up_names, *(name for name, _ in plan.request)]
+    inner = {f"__fs_g{index}": column for index, column in enumerate(columns)}
+    rows = len(columns[0]) if columns else 0
+    gathered = session.add("gathered", pa.table({ROW: row_numbers(rows), **inner}))
+    derived = typed_derived_items(plan, dict(zip(names, zip(inner, types, strict=True), strict=True)))
+    return derived_rows(session, plan, in_row_order(gathered, derived), derived, gathered, BATCH)
 
 
 def plan_gather(session: Session, plan: ServicePlan, views: Sequence[ViewJoin], room: int) -> GatherJoin:

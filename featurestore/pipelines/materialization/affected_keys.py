@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from featurestore.compiler import changed_keys
 from featurestore.compiler.events import Events
-from featurestore.compiler.query import Query, all_rows
+from featurestore.compiler.query import Query, Source, all_rows
 from featurestore.compiler.relations import Handle
 from featurestore.engine.results import single_row
 from featurestore.engine.session import Relation, Session
@@ -20,7 +20,7 @@ class AffectedKeys:
     relation: Handle
     first: int
 
-    def source_rows(self, events: Events, rows: Handle) -> Query:
+    def source_rows(self, events: Events, rows: Source) -> Query:
         """The raw rows of the source that have these keys."""
         return changed_keys.source_rows_of_changed(events, rows, self.relation)
 

@@ -4,12 +4,14 @@ No snapshot refers to these files, so no reader sees them. The commit that appen
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from featurestore.errors import Conflict
 from featurestore.lakehouse.table import Table
+from featurestore.pipelines.materialization.checks import Tally
+from featurestore.pipelines.materialization.chunk_files import ChunkCounts
 
 CHECKPOINT = "featurestore.unfinished"
 
@@ -36,6 +38,18 @@ class Checkpoint:
     rows: int = 0
     corrections: int = 0
     tally: Mapping[str, Any] = field(default_factory=dict)
+
+    def after(self, chunk: str, counts: ChunkCounts, files: Iterable[str] = ()) -> "Checkpoint":
+        """The checkpoint once a chunk is finished; `files` are those of its data files that are to be named in it."""
+        return replace(
+            self,
+            done=(*self.done, chunk),
+            files=(*self.files, *files),
+            computed=self.computed + counts.computed,
+            rows=self.rows + counts.written,
+            corrections=self.corrections + counts.corrections,
+            tally=((Tally.from_dict(self.tally) if self.tally else Tally()) + counts.tally).to_dict(),
+        )
 
     def to_property(self) -> str:
         """The checkpoint as the value of a table property."""

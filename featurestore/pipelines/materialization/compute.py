@@ -1,7 +1,10 @@
 """Compute the rows of a span, chunk by chunk. What the chunks share is computed once; then each chunk has a query of its rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
 
 from featurestore.compiler import chunk_rows
 from featurestore.compiler.aggregates import WAYS, Shortcuts
@@ -13,7 +16,7 @@ from featurestore.compiler.grid import grid_step
 from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.parameters import EVENTS, NAMES, Relations
 from featurestore.compiler.query import Query, all_rows
-from featurestore.compiler.relations import Handle
+from featurestore.compiler.relations import Handle, IcebergFiles
 from featurestore.compiler.storage import storage_type
 from featurestore.compiler.views import CompiledView, compile_view, row_view_rows, rows_at_point
 from featurestore.dsl.view import FeatureView
@@ -21,35 +24,40 @@ from featurestore.engine.results import count, single_row
 from featurestore.engine.session import Session
 from featurestore.errors import RequestError, TypeMismatch
 from featurestore.lakehouse import scans
-from featurestore.lakehouse.planned_scan import PlannedScan
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import chunks, source_columns
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.interval import Span
 from featurestore.records.definitions import Applied
-from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
-from featurestore.sources.pinned_source import PinnedSource
+from featurestore.sources.raw_rows import RawRows
 from featurestore.sources.type_changes import type_changes
 from featurestore.values import times
 
 
+class StoredRows(Protocol):
+    """The rows that the feature table has in the spans of a run."""
+
+    def read(self, columns: Sequence[str] | None = None, time: TimeRange | None = None) -> IcebergFiles | pa.RecordBatchReader:
+        """Those of a time range, and maybe others, with these columns (None: all)."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """The inputs of one run. `table` is the feature table at the start, `stored` are its rows in the run's spans, and `run` is the time of
-    the run in microseconds.
+    """The inputs of one run, or of a bucket of its keys. `table` is the feature table at the start, `stored` are its rows in the run's
+    spans, and `run` is the time of the run in microseconds. A chunk has at most `max_rows` rows.
     """
 
-    runtime: Runtime
     session: Session
     applied: Applied
     view: FeatureView
     events: Events
     table: Table
-    source: PinnedSource
+    source: RawRows
     run: int
-    stored: PlannedScan
+    stored: StoredRows
+    max_rows: int
 
     @property
     def keys(self) -> list[str]:
@@ -103,41 +111,55 @@ class SourceCounts:
     """The number of a source's rows per day since 1970, and of the rows that are left out: with a NULL key, and in the future.
 
     `newest` is the time of the newest event up to the time of the run, in microseconds; None if there is none. `relation` has the raw
-    rows that were counted, until the next ones are added.
+    rows that were counted, until the next ones are added; None if workers have counted them.
     """
 
     days: tuple[tuple[int, int], ...]
     null_keys: int
     future: int
     newest: int | None
-    relation: Handle
+    relation: Handle | None = None
 
 
-def count_source(task: Task, span: Span, newest: int | None) -> SourceCounts:
+Count: TypeAlias = Callable[[reading.TimeBounds | None], SourceCounts]
+"""Counts the raw rows within bounds, and maybe others; None: all rows."""
+
+
+def count_source(span: Span, newest: int | None, count_rows: Count) -> SourceCounts:
     """Count the source's rows. In a run that continues from a watermark, only those since the span's first feature_timestamp.
 
     `newest` is the newest event that an earlier run saw. Raises: RequestError when no row has an event time.
     """
     if span.events_lower <= times.FIRST:
-        return _count(task, None)
-    counts = _count(task, reading.TimeBounds(span.lower, times.LAST))
+        return count_rows(None)
+    counts = count_rows(reading.TimeBounds(span.lower, times.LAST))
     # Earlier rows may be included, but not necessarily all of them.
     if counts.newest is not None and counts.newest >= span.lower:
         return counts
     # The newest event is earlier. Unless an earlier run has noted it, all events must be read to find it.
     noted = newest is not None and newest < span.lower
-    return replace(counts, newest=newest if noted else _count(task, None).newest)
+    return replace(counts, newest=newest if noted else count_rows(None).newest)
 
 
-def _count(task: Task, bounds: reading.TimeBounds | None) -> SourceCounts:
-    raw = reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds).relation
+def count_rows(task: Task, bounds: reading.TimeBounds | None) -> SourceCounts:
+    """Count the raw rows that a session reads. Raises: as `count_source`."""
+    raw = task.source.add(task.session, task.events.reads, bounds).relation
     rows = task.session.batches(task.events.daily_counts(raw, task.run)).read_all().to_pylist()
-    days = tuple((int(row["day"]), int(row["rows"])) for row in rows if row["day"] is not None)
+    return replace(counts_of(task.view, rows), relation=raw)
+
+
+def counts_of(view: FeatureView, rows: Sequence[Mapping[str, Any]]) -> SourceCounts:
+    """The counts in rows of `Events.daily_counts`, of all rows or of parts of them. Raises: as `count_source`."""
+    days: dict[int, int] = {}
+    for row in rows:
+        if row["day"] is not None:
+            days[int(row["day"])] = days.get(int(row["day"]), 0) + int(row["rows"])
     if rows and not days:
-        source = task.view.source
+        source = view.source
         raise RequestError(f"no row of source {source.name} has a value in its timestamp column '{source.timestamp}'; nothing was written")
     newest = max((int(row["newest"]) for row in rows if row["newest"] is not None), default=None)
-    return SourceCounts(days, sum(int(row["null_keys"]) for row in rows), sum(int(row["future"]) for row in rows), newest, raw)
+    null_keys, future = (sum(int(row[name]) for row in rows) for name in ("null_keys", "future"))
+    return SourceCounts(tuple(sorted(days.items())), null_keys, future, newest)
 
 
 def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
@@ -145,13 +167,13 @@ def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
 
     Raises: TypeMismatch when the source's types no longer fit the table's.
     """
+    assert counts.relation is not None, "whoever computes a span has counted its rows in the same session"
     stored = _store_rows_of_span(task, span)
     fresh = not count(task.session, stored)
     types = task.session.schema(task.events.within(counts.relation, span.bounds))
     days = [(day, rows) for day, rows in counts.days if span.lower // DAY <= day <= span.upper // DAY]
     if task.view.every is None:
-        max_rows = chunks.max_chunk_rows(task.runtime.settings, len(task.columns))
-        months = tuple(chunks.split_by_month(span, days, max_rows, fresh))
+        months = tuple(chunks.split_by_month(span, days, task.max_rows, fresh))
         return OpenSpan(months, types, stored, fresh)
     points = chunks.split_by_point(span, grid_step(task.view)) if fresh and span.affected is None and not span.carry_in else []
     if points:
@@ -165,9 +187,8 @@ def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Hand
     # Aggregates that need the events in order read the events themselves.
     events = sum(count(task.session, table) for table in made if table.name != NAMES.tiles)
     tiles = sum(count(task.session, table) for table in made if table.name == NAMES.tiles)
-    max_rows = chunks.max_chunk_rows(task.runtime.settings, len(task.columns))
     moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
-    parts = chunks.split_by_key(span, events + tiles * moves, days, max_rows)
+    parts = chunks.split_by_key(span, events + tiles * moves, days, task.max_rows)
     shared: dict[str, Handle] = {}
     if len(parts) > 1:
         shared = {table.name: task.session.rename_table(table, f"__fs_shared{table.name}") for table in made}
@@ -221,8 +242,8 @@ def _add_source(task: Task, span: Span) -> reading.SourceRows:
     """Add the raw rows of the span's events, only of the affected keys if there are any; they may be readable once only."""
     bounds = reading.TimeBounds(span.events_lower, span.events_upper)
     if span.affected is None:
-        return reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds)
-    raw = reading.add_source(task.runtime, task.session, task.source, task.events.reads, bounds, "__fs_source_of_all_keys")
+        return task.source.add(task.session, task.events.reads, bounds)
+    raw = task.source.add(task.session, task.events.reads, bounds, "__fs_source_of_all_keys")
     affected = task.session.create_view("__fs_source_of_affected_keys", span.affected.source_rows(task.events, raw.relation))
     return replace(raw, relation=affected)
 

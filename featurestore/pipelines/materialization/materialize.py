@@ -13,7 +13,8 @@ from featurestore.lakehouse import commits
 from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.finished import FinishedRun
-from featurestore.pipelines.materialization.run import OnViewProgress, ViewProgress, run
+from featurestore.pipelines.materialization.run import run
+from featurestore.pipelines.materialization.view_progress import OnViewProgress, ViewProgress
 from featurestore.records.definitions import Applied
 from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime

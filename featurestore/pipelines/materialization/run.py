@@ -4,9 +4,8 @@ A run of several chunks stores a checkpoint in the table after each, so that the
 """
 
 import json
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,8 +13,7 @@ import pyarrow as pa
 
 from featurestore.access.policies import has_policy
 from featurestore.compiler.events import events_of
-from featurestore.compiler.log_diff import DELETED, first_rows
-from featurestore.compiler.query import Query
+from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.relations import IcebergFiles
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
@@ -29,21 +27,21 @@ from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import checks, source_columns
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from featurestore.pipelines.materialization.checks import Outcome, Tally
-from featurestore.pipelines.materialization.chunks import CHUNKING, Chunk
+from featurestore.pipelines.materialization.chunk_files import compute_chunk
+from featurestore.pipelines.materialization.chunks import CHUNKING, Chunk, max_chunk_rows
 from featurestore.pipelines.materialization.compute import (
     OpenSpan,
     SourceCounts,
     Task,
-    chunk_of,
+    count_rows,
     count_source,
-    events_are_unique,
     open_span,
 )
+from featurestore.pipelines.materialization.distributed_run import DistributedRun
 from featurestore.pipelines.materialization.finished import AppendedRows, FinishedRun, RunResult, combine
-from featurestore.pipelines.materialization.interval import Interval, choose
-from featurestore.pipelines.materialization.row_diff import compare
+from featurestore.pipelines.materialization.interval import Interval, Span, choose
 from featurestore.pipelines.materialization.run_maintenance import maintain_after_run
-from featurestore.pipelines.materialization.writing import FeatureFiles
+from featurestore.pipelines.materialization.view_progress import OnViewProgress, SpanProgress, ViewProgress
 from featurestore.records import feature_table
 from featurestore.records.authors import AUTHOR, RUN_ID
 from featurestore.records.definitions import Applied
@@ -52,29 +50,11 @@ from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
 from featurestore.sources import reading
 from featurestore.sources.pinned_source import PinnedSource, open_source, open_source_at
+from featurestore.sources.raw_rows import PinnedRows
 from featurestore.values import times
 
 NULL_KEYS = "featurestore.null-keys"
 FUTURE_ROWS = "featurestore.future-rows"
-
-
-@dataclass(frozen=True)
-class ViewProgress:
-    """Progress of the materialization of one view: `done` of `total` chunks, and the `rows` to append so far.
-
-    `stage` is wait (another process has the view's lease), read, compute, write, publish or done; `total` is 1 until the chunks are
-    known. `seconds_left` estimates the time for the remaining chunks; None before the first is done.
-    """
-
-    view: str
-    stage: str
-    done: int
-    total: int
-    rows: int
-    seconds_left: float | None = None
-
-
-OnViewProgress = Callable[[ViewProgress], None]
 
 
 @contextmanager
@@ -141,7 +121,9 @@ def _is_up_to_date(state: State, inputs: _Inputs) -> bool:
 def _chunk_plan(runtime: Runtime, view: FeatureView) -> str:
     """What the chunks of a run depend on, apart from its interval. A checkpoint with another plan cannot be resumed."""
     checks_of_view = [repr(check) for check in view.checks]
-    return json.dumps([CHUNKING, runtime.engine.version, runtime.settings.chunk_rows, runtime.settings.memory_limit, checks_of_view])
+    settings = runtime.settings
+    workers = [] if settings.engine is None else [settings.engine_from_rows]
+    return json.dumps([CHUNKING, runtime.engine.version, settings.chunk_rows, settings.memory_limit, checks_of_view, *workers])
 
 
 def _reopen_source(runtime: Runtime, view: FeatureView, checkpoint: Checkpoint, base: int | None) -> PinnedSource | None:
@@ -209,14 +191,20 @@ def _compute_and_commit(
     planned = reading.plan_rows(source, reading.TimeBounds(earliest, times.LAST))
     spanned = TimeRange("feature_timestamp", times.bound(interval.lower), times.bound(interval.upper))
     stored = PlannedScan(runtime.operator.grant(table), table.snapshot_id, spanned)
-    task = Task(runtime, session, applied, view, events, table, planned, checkpoint.run, stored)
-    counts = count_source(task, interval.spans[0], state.newest)
+    max_rows = max_chunk_rows(runtime.settings, len(applied.columns))
+    task = Task(session, applied, view, events, table, PinnedRows(runtime, planned), checkpoint.run, stored, max_rows)
+    workers = None
+    if (distributor := runtime.distributor) is not None:
+        workers = DistributedRun(runtime, distributor, task, planned, stored, raw.types)
+    counts = count_source(interval.spans[0], state.newest, lambda bounds: _count_rows(task, workers, bounds))
     files = writes.new_data_files(table)
     with files.discard_on(BaseException), _drop_checkpoint_if_refused(table):
         for span in interval.spans:
-            checkpoint = _compute_span(task, open_span(task, span, counts), checkpoint, files, report)
+            checkpoint = _compute_span(task, workers, span, counts, checkpoint, files, report)
         reading.refuse_changed(source)
-        outcomes = _judge_checks(task, interval, checkpoint, continues=checkpoint.start is None and state.through is not None)
+        outcomes = _judge_checks(
+            runtime, task, planned, interval, checkpoint, continues=checkpoint.start is None and state.through is not None
+        )
         properties = _next_state(state, interval, checkpoint, counts.newest, types, columns).to_properties()
         summary = {**properties, **_summary(applied, interval, counts, outcomes), AUTHOR: runtime.author}
         files.keep(checkpoint.files, checkpoint.rows - files.rows)
@@ -249,15 +237,39 @@ def _summary(applied: Applied, interval: Interval, counts: SourceCounts, outcome
     }
 
 
-def _compute_span(task: Task, open_span: OpenSpan, checkpoint: Checkpoint, files: DataFiles, report: OnViewProgress) -> Checkpoint:
+def _count_rows(task: Task, workers: DistributedRun | None, bounds: reading.TimeBounds | None) -> SourceCounts:
+    counted = None if workers is None else workers.count_rows(bounds)
+    return count_rows(task, bounds) if counted is None else counted
+
+
+def _compute_span(
+    task: Task,
+    workers: DistributedRun | None,
+    span: Span,
+    counts: SourceCounts,
+    checkpoint: Checkpoint,
+    files: DataFiles,
+    report: OnViewProgress,
+) -> Checkpoint:
+    """Compute what the checkpoint lacks of a span: on workers if there are some and it pays, else here, chunk by chunk."""
+    if workers is not None:
+        progress = SpanProgress(task.view.name, report)
+        computed = workers.compute_span(span, counts, checkpoint, progress.show)
+        if computed is not None:
+            return computed
+        if counts.relation is None:
+            bounds = reading.TimeBounds(span.events_lower, span.events_upper)
+            counts = replace(counts, relation=task.source.add(task.session, task.events.reads, bounds).relation)
+    return _compute_chunks(task, open_span(task, span, counts), checkpoint, files, report)
+
+
+def _compute_chunks(task: Task, open_span: OpenSpan, checkpoint: Checkpoint, files: DataFiles, report: OnViewProgress) -> Checkpoint:
     """Compute the remaining chunks of a span. If there are several, the checkpoint in the table is updated after each."""
     total = len(open_span.chunks)
-    started, first = time.monotonic(), sum(str(chunk) in checkpoint.done for chunk in open_span.chunks)
-    for number, chunk in enumerate(open_span.chunks):
-        if str(chunk) in checkpoint.done:
-            continue
-        seconds_left = (time.monotonic() - started) / (number - first) * (total - number) if number > first else None
-        report(ViewProgress(task.view.name, "compute", number, total, checkpoint.rows, seconds_left))
+    progress, resumed = SpanProgress(task.view.name, report), sum(str(chunk) in checkpoint.done for chunk in open_span.chunks)
+    left = [chunk for chunk in open_span.chunks if str(chunk) not in checkpoint.done]
+    for number, chunk in enumerate(left, resumed):
+        progress.show(number, total, checkpoint.rows)
         checkpoint = _compute_chunk(task, open_span, chunk, checkpoint, files)
         if total > 1 and not chunk.point:
             checkpoint = replace(checkpoint, files=(*checkpoint.files, *files.paths))
@@ -268,55 +280,19 @@ def _compute_span(task: Task, open_span: OpenSpan, checkpoint: Checkpoint, files
 
 
 def _compute_chunk(task: Task, open_span: OpenSpan, chunk: Chunk, checkpoint: Checkpoint, files: DataFiles) -> Checkpoint:
-    tally = Tally.from_dict(checkpoint.tally) if checkpoint.tally else Tally()
-    written = _write_directly(task, open_span, chunk, files)
-    if written is not None:
-        computed = appended = written
-        corrections = 0
-    else:
-        difference = compare(task, chunk_of(task, open_span, chunk), open_span.fresh)
-        computed, corrections = difference.computed_rows, difference.corrections
-        tally += checks.tally(task.session, task.view, difference.computed) if task.view.checks else Tally()
-        if difference.deletions:
-            tables.add_column(task.table, DELETED, pa.bool_())
-        appended = _write(task, chunk, difference.rows, files, "created_timestamp", deletions=difference.deletions > 0) or 0
-    return replace(
-        checkpoint,
-        done=(*checkpoint.done, str(chunk)),
-        computed=checkpoint.computed + computed,
-        rows=checkpoint.rows + appended,
-        corrections=checkpoint.corrections + corrections,
-        tally=tally.to_dict(),
-    )
+    counts = compute_chunk(task, open_span, chunk, files, lambda: tables.add_column(task.table, DELETED, pa.bool_()))
+    return checkpoint.after(str(chunk), counts)
 
 
-def _write_directly(task: Task, open_span: OpenSpan, chunk: Chunk, files: DataFiles) -> int | None:
-    """Write the rows of a chunk while they are computed, without a copy in the session, and return their number.
-
-    None, with nothing written, if the rows have to be stored first: the table has rows of the chunk, the view has checks, or several
-    rows share keys and feature_timestamp.
-    """
-    if not open_span.fresh or task.view.checks:
-        return None
-    if task.view.every is None and not chunk.of_one_month and not events_are_unique(task, chunk):
-        return None
-    rows = first_rows(task.keys, task.features, chunk_of(task, open_span, chunk, unique=True).computed, task.run)
-    # In the sorted file of one month, rows with equal keys and times are neighbors: searching the file takes a tenth of the time.
-    return _write(task, chunk, rows, files, alone=task.view.every is None and chunk.of_one_month)
-
-
-def _write(task: Task, chunk: Chunk, rows: Query, files: DataFiles, *more: str, alone: bool = False, deletions: bool = False) -> int | None:
-    writer = FeatureFiles(task.session, task.table, task.keys, task.columns)
-    return writer.write(rows, files, chunk.month_rows, *more, of_one_month=chunk.of_one_month, alone=alone, deletions=deletions)
-
-
-def _judge_checks(task: Task, interval: Interval, checkpoint: Checkpoint, continues: bool) -> tuple[Outcome, ...]:
+def _judge_checks(
+    runtime: Runtime, task: Task, source: PinnedSource, interval: Interval, checkpoint: Checkpoint, continues: bool
+) -> tuple[Outcome, ...]:
     """The outcomes of the view's checks; `continues` as for `checks.judge`. Raises: CheckFailed."""
     if not task.view.checks:
         return ()
     tally = Tally.from_dict(checkpoint.tally) if checkpoint.tally else Tally()
-    newest = checks.find_newest_event(task.runtime, task.session, task.view, task.source, task.events, interval.upper)
-    outcomes = checks.judge(task.view, tally, newest, interval.upper, continues, withhold=has_policy(task.runtime, task.view.name))
+    newest = checks.find_newest_event(runtime, task.session, task.view, source, task.events, interval.upper)
+    outcomes = checks.judge(task.view, tally, newest, interval.upper, continues, withhold=has_policy(runtime, task.view.name))
     checks.raise_on_errors(task.view, outcomes)
     return outcomes
 
