@@ -38,10 +38,15 @@ def as_of(
     return None if ttl and t - best["ft"] > ttl else best
 
 
-def window(events: Iterable[Row], g: int, length: int) -> list[Row]:
-    """Rule 6: the events in [g - length, g), in order."""
-    inside = [event for event in events if g - length <= event["t"] < g]
+def window(events: Iterable[Row], g: int, length: int | None) -> list[Row]:
+    """Rule 6: the events in [g - length, g), in order; without a length all before g."""
+    inside = [event for event in events if (length is None or g - length <= event["t"]) and event["t"] < g]
     return sorted(inside, key=lambda event: (event["t"], created_order(event.get("c")), value_order(event.get("x"))))
+
+
+def latest(events: Iterable[Row], g: int, rows: int) -> list[Row]:
+    """The latest rows before g, in order."""
+    return window(events, g, None)[-rows:]
 
 
 def grid_points(events: Sequence[Row], step: int, lengths: Iterable[int]) -> set[int]:

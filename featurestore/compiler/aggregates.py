@@ -49,6 +49,10 @@ class PartialAggregate:
         """SQL of the aggregate over the events that meet its condition."""
         return self.aggregate.format(_filter(self.where))
 
+    def over(self, frame: str) -> str:
+        """SQL of the aggregate as a window function over events, with the name of its frame."""
+        return self.aggregate.format(f"{_filter(self.where)} OVER {frame}")
+
 
 @dataclass(frozen=True)
 class TiledAggregate:
@@ -92,7 +96,7 @@ class OrderedAggregate:
         """SQL of the aggregate over the events that meet `within`, or as a window function. Both depend only on the set of events, so
         both give the same bits."""
         keep = _filter(f"{self.value} IS NOT NULL", self.where, within) + over
-        value = _normalize_zero(self.value, self.sql_type)
+        value = normalize_zero(self.value, self.sql_type)
         match self.aggregation.function:
             case "count_distinct":
                 return f"count(DISTINCT {value}){keep}"
@@ -132,13 +136,13 @@ def tiled_aggregate(
             function = aggregation.function
             merge = f"{function}({{0}}) FILTER (WHERE {{within}})"
             return TiledAggregate(
-                (PartialAggregate(f"{function}({_normalize_zero(value, sql_type)}){{0}}", where, f"{function}({{0}}) {{over}}", merge),)
+                (PartialAggregate(f"{function}({normalize_zero(value, sql_type)}){{0}}", where, f"{function}({{0}}) {{over}}", merge),)
             )
         case "first" | "last":
             place, chosen = ("arg_min", "first_value") if aggregation.function == "first" else ("arg_max", "last_value")
             # A band is identified by its age: the first value is in the oldest band that has one.
             merge = f"{'arg_max' if place == 'arg_min' else 'arg_min'}({{0}}, {BAND}) FILTER (WHERE {{within}})"
-            value = _normalize_zero(value, sql_type)
+            value = normalize_zero(value, sql_type)
             return TiledAggregate(
                 (PartialAggregate(f"{place}({value}, {_event_order(value)}){{0}}", where, f"{chosen}({{0}} IGNORE NULLS) {{over}}", merge),)
             )
@@ -165,7 +169,7 @@ def _event_order(value: str) -> str:
     return f"row(epoch_us({TIME}), coalesce(epoch_us({CREATED}), -9223372036854775807), {value})"
 
 
-def _normalize_zero(value: str | None, sql_type: str) -> str:
+def normalize_zero(value: str | None, sql_type: str) -> str:
     """The value with -0.0 replaced by 0.0: they are equal, so an aggregate could return either."""
     return f"({value} + 0)" if sql_type in FLOATING else str(value)
 

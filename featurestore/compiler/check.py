@@ -21,7 +21,7 @@ from featurestore.compiler.expressions import (
     struct_reads,
 )
 from featurestore.compiler.shapes import has_valid_shape, shape_problems
-from featurestore.dsl.agg import Aggregation
+from featurestore.dsl.agg import ALL, Aggregation
 from featurestore.dsl.definitions import Definitions, owner_of
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.entity import Entity
@@ -33,6 +33,8 @@ from featurestore.dsl.view import STALE_MODES, FeatureView
 from featurestore.errors import Problem, brief, near
 
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
+MAX_ROWS = 1_000
+"""The most rows of a window that has a number of rows: some aggregations list them at each event."""
 TIME_COLUMNS = ("feature_timestamp", "created_timestamp")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -217,7 +219,7 @@ def _feature_faults(
     columns = [name]
     if isinstance(feature, Aggregation):
         yield from aggregation_faults(feature, view, grid)
-        columns = [f"{name}_{window}" for window in feature.over if is_text(window)]
+        columns = list(feature.columns(name))
     elif isinstance(feature, Expression):
         yield from sql_faults(feature.sql, names)
         yield from size_faults(name, feature.sql, sizes)
@@ -242,6 +244,33 @@ def feature_name_faults(name: str, before: Sequence[str], view: FeatureView) -> 
         yield f"'{name}' is the name of a key or time column of the feature table; call the feature something else"
 
 
+def window_faults(aggregation: Aggregation, view: FeatureView, grid: int | None) -> Iterator[str]:
+    """Check that an aggregation has windows of time, which are multiples of the grid, or numbers of rows, each once."""
+    over, last, is_sequence = aggregation.over, aggregation.last, aggregation.function == "last_n"
+    if over is None and last is None and not is_sequence:
+        yield f"has no window; give over=, such as '7d' or '{ALL}', or last=, a number of rows"
+    if over is not None and last is not None:
+        yield "has over= and last=; give one of them, and declare two features for both"
+    if last is not None and is_sequence:
+        yield "agg.last_n takes the number of rows as n=, not as last="
+    for argument, example, windows in (("over", "over='7d'", over), ("last", "last=10", last)):
+        if windows is not None and not windows:
+            yield f"{argument}= is empty; name at least one window, such as {example}"
+        if windows is not None and len(set(map(repr, windows))) < len(windows):
+            yield f"{argument}={brief(list(windows))} names a window twice"
+    for window in (window for window in over or () if window != ALL):
+        faults = list(duration_faults(window, "over="))
+        # `all` is a window, but not a duration.
+        yield from (f"{fault}, or '{ALL}'" if "is not a duration" in fault else fault for fault in faults)
+        if not faults and grid and microseconds(window) % grid:
+            yield f"the window '{window}' is not a multiple of every='{view.every}'"
+    for rows in last or ():
+        if not (type(rows) is int and 1 <= rows <= MAX_ROWS):
+            yield f"last={brief(rows)} must be a whole number from 1 to {MAX_ROWS}"
+    if is_sequence and (over is None or ALL in over) and type(aggregation.n) is int and aggregation.n > MAX_ROWS:
+        yield f"n={aggregation.n} is more than {MAX_ROWS}, the most over the whole history"
+
+
 def aggregation_faults(aggregation: Aggregation, view: FeatureView, grid: int | None) -> Iterator[str]:
     """Check that the function is known, has the arguments it needs, and its windows are multiples of the grid."""
     if view.every is None:
@@ -253,16 +282,7 @@ def aggregation_faults(aggregation: Aggregation, view: FeatureView, grid: int | 
     for argument, sql in (("column", aggregation.column), ("where", aggregation.where)):
         if sql is not None:
             yield from sql_faults(sql, argument=argument)
-    if not aggregation.over:
-        yield "over= is empty; name at least one window, such as over='7d'"
-    windows = [window for window in aggregation.over if is_text(window)]
-    if len(set(windows)) < len(windows):
-        yield f"over={brief(list(aggregation.over))} names a window twice"
-    for window in aggregation.over:
-        faults = list(duration_faults(window, "over="))
-        yield from faults
-        if not faults and grid and microseconds(window) % grid:
-            yield f"the window '{window}' is not a multiple of every='{view.every}'"
+    yield from window_faults(aggregation, view, grid)
     if aggregation.function == "last_n" and not (type(aggregation.n) is int and aggregation.n > 0):
         yield f"n={brief(aggregation.n)} must be a whole number above 0"
     if aggregation.function == "percentile" and not (type(aggregation.q) in (int, float) and 0 <= float(aggregation.q or 0) <= 1):

@@ -104,7 +104,7 @@ def expanded_names(view: FeatureView) -> tuple[str, ...]:
     """The names of a view's features, one per window of an aggregation; also for a view with problems."""
     names: list[str] = []
     for name, feature in view.declared.items():
-        names.extend([f"{name}_{window}" for window in feature.over] if isinstance(feature, Aggregation) else [name])
+        names.extend(feature.columns(name) if isinstance(feature, Aggregation) else [name])
     return tuple(names)
 
 

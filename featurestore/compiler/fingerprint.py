@@ -111,7 +111,7 @@ def _feature_identity(feature: ViewFeature) -> list[Any]:
     if isinstance(feature, WindowedFeature):
         agg = feature.aggregation
         sql = [None if text is None else canonical_or_same(text) for text in (agg.column, agg.where)]
-        return [feature.name, agg.function, *sql, feature.window, agg.n, agg.q]
+        return [feature.name, agg.function, *sql, feature.label if feature.window is None else feature.window, agg.n, agg.q]
     kind = "expression" if isinstance(feature, ExpressionFeature) else "row"
     return [feature.name, kind, canonical_or_same(feature.sql)]
 

@@ -11,6 +11,7 @@ from featurestore.compiler import aggregates
 from featurestore.compiler.events import CREATED, Events
 from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import WindowedFeature, features_of
+from featurestore.compiler.row_windows import RowWindow, row_window
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.problems import FieldProblem
@@ -21,9 +22,9 @@ GRID = "__fs_g"
 
 @dataclass(frozen=True)
 class GridPlan:
-    """What the statements of an aggregate view share; times are microseconds, `windows` are ascending.
+    """What the statements of an aggregate view share; times are microseconds, `windows` are the lengths of windows of time, ascending.
 
-    `counted` has the columns whose values are counted, each with its condition.
+    `latest` are the features over a number of rows. `counted` has the columns whose values are counted, each with its condition.
     """
 
     keys: tuple[str, ...]
@@ -31,13 +32,24 @@ class GridPlan:
     windows: tuple[int, ...]
     tiled: tuple[tuple[WindowedFeature, aggregates.TiledAggregate], ...]
     ordered: tuple[tuple[WindowedFeature, aggregates.OrderedAggregate], ...]
+    latest: tuple[RowWindow, ...]
     counted: tuple[tuple[str, str | None], ...]
     has_created: bool
 
     @property
     def longest(self) -> int:
-        """The longest window."""
-        return self.windows[-1]
+        """The longest window of time; 0 if there is none."""
+        return self.windows[-1] if self.windows else 0
+
+    @property
+    def has_lifetime(self) -> bool:
+        """Whether a window has all events before a grid point."""
+        return any(feature.window is None for feature, _ in (*self.tiled, *self.ordered))
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether values depend on events of any age."""
+        return self.has_lifetime or bool(self.latest)
 
     @property
     def parts(self) -> tuple[aggregates.PartialAggregate, ...]:
@@ -58,8 +70,22 @@ def grid_step(view: FeatureView) -> int:
 
 
 def longest_window(view: FeatureView) -> int:
-    """The longest window of an aggregate view in microseconds."""
-    return max((feature.window for feature in features_of(view) if isinstance(feature, WindowedFeature)), default=0)
+    """The longest window of time of an aggregate view in microseconds; 0 if there is none."""
+    return max(time_windows(view), default=0)
+
+
+def time_windows(view: FeatureView) -> frozenset[int]:
+    """The lengths of an aggregate view's windows of time, in microseconds."""
+    return frozenset(feature.window for feature in _windowed(view) if feature.window is not None)
+
+
+def has_unbounded_windows(view: FeatureView) -> bool:
+    """Whether values of an aggregate view depend on events of any age."""
+    return any(feature.window is None for feature in _windowed(view))
+
+
+def _windowed(view: FeatureView) -> list[WindowedFeature]:
+    return [feature for feature in features_of(view) if isinstance(feature, WindowedFeature)]
 
 
 def type_problems(view: FeatureView, events: Events, types: Mapping[str, str]) -> list[FieldProblem]:
@@ -86,25 +112,29 @@ def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], short
     tiled: list[tuple[WindowedFeature, aggregates.TiledAggregate]] = []
     ordered: list[tuple[WindowedFeature, aggregates.OrderedAggregate]] = []
     counted: dict[tuple[str, str | None], None] = {}
-    for feature in features_of(view):
-        if isinstance(feature, WindowedFeature):
-            aggregation = feature.aggregation
-            value = None if aggregation.column is None else names[aggregation.column]
-            where = None if aggregation.where is None else names[aggregation.where]
-            aggregate = aggregates.tiled_aggregate(aggregation, value, where, "" if value is None else types[value], shortcuts)
-            if value is not None and aggregation.function in ("count", "mean"):
-                counted[value, where] = None
-            if aggregate is not None:
-                tiled.append((feature, aggregate))
-            else:
-                ordered.append((feature, aggregates.OrderedAggregate(aggregation, str(value), where, types[str(value)])))
-    windows = tuple(sorted({feature.window for feature, _ in (*tiled, *ordered)}))
+    latest: list[RowWindow] = []
+    for feature in _windowed(view):
+        aggregation = feature.aggregation
+        value = None if aggregation.column is None else names[aggregation.column]
+        where = None if aggregation.where is None else names[aggregation.where]
+        sql_type = "" if value is None else types[value]
+        if feature.rows is not None:
+            latest.append(row_window(feature, len(latest), value, where, sql_type, shortcuts))
+            continue
+        aggregate = aggregates.tiled_aggregate(aggregation, value, where, sql_type, shortcuts)
+        if value is not None and aggregation.function in ("count", "mean"):
+            counted[value, where] = None
+        if aggregate is not None:
+            tiled.append((feature, aggregate))
+        else:
+            ordered.append((feature, aggregates.OrderedAggregate(aggregation, str(value), where, sql_type)))
     return GridPlan(
         tuple(map(quote_name, events.keys)),
         grid_step(view),
-        windows,
+        tuple(sorted(time_windows(view))),
         tuple(tiled),
         tuple(ordered),
+        tuple(latest),
         tuple(counted),
         view.source.created is not None,
     )
@@ -125,6 +155,11 @@ def created_timestamp(plan: GridPlan, point: str, known: str) -> str:
 def known_at() -> str:
     """SQL of an event's created time in microseconds."""
     return f"epoch_us({CREATED})"
+
+
+def combined_name(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
+    """The column of a part that is combined over a feature's window."""
+    return f"{part.name}_{feature.label if feature.window is None else feature.window // 1_000_000}"
 
 
 def same_columns(columns: Iterable[str], left: str, right: str) -> str:

@@ -11,8 +11,7 @@ from featurestore.compiler import aggregates
 from featurestore.compiler.aggregates import BAND
 from featurestore.compiler.events import TIME
 from featurestore.compiler.expressions import quote_name
-from featurestore.compiler.features import WindowedFeature
-from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns
+from featurestore.compiler.grid import GRID, GridPlan, combined_name, created_timestamp, known_at, more_columns
 from featurestore.compiler.parameters import bound_sql
 from featurestore.compiler.query import from_sql
 from featurestore.compiler.relations import Handle
@@ -24,11 +23,11 @@ def single_point(plan: GridPlan, point: int, events: Handle) -> str:
     """A SELECT of the rows at the grid point `point` (UTC microseconds): keys, both times and every windowed feature, bit for bit the
     rows that `windows` gives there.
 
-    It reads the relation `events` once per band, and again for features that need the events in order. `events` must have every event
-    of the longest window and of one grid step before it.
+    All windows must be windows of time. It reads the relation `events` once per band, and again for features that need the events in
+    order. `events` must have every event of the longest window and of one grid step before it.
     """
     added = [
-        f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quote_name(feature.name)}"
+        f"{aggregate.value.format(*(combined_name(part, feature) for part in aggregate.parts))} AS {quote_name(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
     other = [quote_name(feature.name) for feature, _ in plan.ordered]
@@ -43,7 +42,7 @@ def single_point(plan: GridPlan, point: int, events: Handle) -> str:
 def _select_tiled(plan: GridPlan, point: int, events: Handle) -> str:
     """The keys whose values may have changed, because an event entered or left a window."""
     merged = dict.fromkeys(
-        f"{part.merge.format(part.name, within=f'{BAND} < {feature.window}')} AS {_combined_name(part, feature)}"
+        f"{part.merge.format(part.name, within=f'{BAND} < {feature.length}')} AS {combined_name(part, feature)}"
         for feature, aggregate in plan.tiled
         for part in aggregate.parts
     )
@@ -70,7 +69,7 @@ def _bands(plan: GridPlan, point: int, events: Handle) -> str:
 
 def _select_ordered(plan: GridPlan, point: int, events: Handle) -> str:
     """The features that need the events in order, for every key with an event in range."""
-    values = [f"{item.sql(f'{TIME} >= {_ago(point, feature.window)}')} AS {quote_name(feature.name)}" for feature, item in plan.ordered]
+    values = [f"{item.sql(f'{TIME} >= {_ago(point, feature.length)}')} AS {quote_name(feature.name)}" for feature, item in plan.ordered]
     reach = f"{TIME} >= {_ago(point, plan.longest + plan.step)} AND {TIME} < {_ago(point, 0)}"
     return f"SELECT {plan.key_list}{more_columns(values)}\nFROM {from_sql(events)}\nWHERE {reach}\nGROUP BY {plan.key_list}"
 
@@ -78,7 +77,7 @@ def _select_ordered(plan: GridPlan, point: int, events: Handle) -> str:
 def _within_bounds(plan: GridPlan) -> str:
     """The condition that fails for narrow sums beyond NARROW; integer overflow fails by itself, but only later."""
     tests: Iterable[str] = dict.fromkeys(
-        f"CASE WHEN abs({_combined_name(part, feature)}) >= {aggregates.NARROW} THEN error('a sum is too large') ELSE true END"
+        f"CASE WHEN abs({combined_name(part, feature)}) >= {aggregates.NARROW} THEN error('a sum is too large') ELSE true END"
         for feature, aggregate in plan.tiled
         for part in aggregate.parts
         if part.narrow
@@ -93,7 +92,3 @@ def _moves(plan: GridPlan) -> tuple[int, ...]:
 
 def _ago(point: int, age: int) -> str:
     return f"make_timestamptz({bound_sql(point - age)})"
-
-
-def _combined_name(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
-    return f"{part.name}_{feature.window // 1_000_000}"

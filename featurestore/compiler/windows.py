@@ -1,19 +1,23 @@
 """SQL of windowed aggregates on a sparse grid: events are aggregated into tiles of one grid step, and windows run over tiles.
 
-The window [g - w, g) consists of the tiles in (g - w, g]. A value can change only at the tile of an event and, for each window, w
-later, where that tile leaves the window: rows are stored at these points. Aggregates that need the events in order (exact quantiles,
-distinct counts, ordered lists, standard deviations) run over one sequence of events and points per key. No result depends on threads or
-on where a run started.
+The window [g - w, g) consists of the tiles in (g - w, g], and the whole history of those up to g. A value can change only at the tile of
+an event and, for each window, w later, where that tile leaves the window: rows are stored at these points. Aggregates that need the
+events in order (exact quantiles, distinct counts, ordered lists, standard deviations) run over one sequence of events and points per
+key, and windows of a number of rows over the events. No result depends on threads or on where a run started.
 """
 
+from collections.abc import Iterator
+
 from featurestore.compiler import aggregates
-from featurestore.compiler.events import CREATED, TIME, Events
+from featurestore.compiler.events import CREATED, DAY, FIRST_DAY, TIME, Events
 from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import WindowedFeature
-from featurestore.compiler.grid import GRID, GridPlan, created_timestamp, known_at, more_columns, same_columns, tile_of
+from featurestore.compiler.grid import GRID, GridPlan, combined_name, created_timestamp, known_at, more_columns, same_columns, tile_of
 from featurestore.compiler.parameters import Bounds, Relations, bound_sql
 from featurestore.compiler.query import from_sql
 from featurestore.compiler.relations import Handle
+from featurestore.compiler.row_windows import with_row_windows
+from featurestore.dsl.agg import ALL
 
 
 def tile_steps(plan: GridPlan, events: Events, bounds: Bounds, relations: Relations) -> list[tuple[str, str]]:
@@ -21,8 +25,8 @@ def tile_steps(plan: GridPlan, events: Events, bounds: Bounds, relations: Relati
     rows = events.within(relations.source, bounds)
     # Only ordered aggregates read the events a second time; without these the events need not be stored.
     if plan.ordered:
-        return [(str(relations.events), str(rows)), (str(relations.tiles), _tiles(plan, from_sql(relations.events)))]
-    return [(str(relations.tiles), _tiles(plan, f"(\n{rows}\n)"))]
+        return [(str(relations.events), str(rows)), (str(relations.tiles), _tiles(plan, from_sql(relations.events), bounds))]
+    return [(str(relations.tiles), _tiles(plan, f"(\n{rows}\n)", bounds))]
 
 
 def grid_points(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
@@ -31,8 +35,7 @@ def grid_points(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
 
     `bounds.carry_in` carries each key's earlier history into a run that starts at `bounds.lower`.
     """
-    lower, tiles = bound_sql(bounds.lower), from_sql(relations.tiles)
-    first = f"({lower} + (({plan.step} - {lower} % {plan.step}) % {plan.step}))"
+    first, tiles = _first_point(plan, bounds), from_sql(relations.tiles)
     moved = [f"SELECT {plan.key_list}, {GRID} + {shift} AS {GRID} FROM {tiles}" for shift in plan.windows]
     carried = f"SELECT {plan.key_list}, {first} AS {GRID} FROM {tiles} WHERE {bound_sql(bounds.carry_in)} AND {GRID} < {first}"
     union = "\nUNION ALL ".join([*moved, carried])
@@ -44,6 +47,8 @@ def tile_facts(plan: GridPlan, tiles: Handle | str) -> str | None:
     """A SELECT of one row over the tiles: `fits`, whether every narrow sum stays in bounds in any window, and for every part that counts a
     column, under its name, whether the count equals that of the rows. None: there is nothing to find out."""
     sums = [f"coalesce(sum(abs(CAST({part.name} AS DOUBLE))), 0) < {aggregates.NARROW:.1f}" for part in plan.parts if part.narrow]
+    of_rows = [part for window in plan.latest for part in window.narrow_sums]
+    sums += [f"coalesce(max(abs(CAST({part} AS DOUBLE))), 0) < {aggregates.NARROW:.1f}" for part in of_rows]
     names = {part.name for part in plan.parts}
     pairs = [pair for pair in (aggregates.count_part_names(value, where) for value, where in plan.counted) if set(pair) <= names]
     equal_counts = [f"coalesce(bool_and({count} = {rows}), true) AS {count}" for count, rows in pairs]
@@ -55,13 +60,23 @@ def tile_facts(plan: GridPlan, tiles: Handle | str) -> str | None:
     return f"SELECT {', '.join(facts)} FROM (\n{by_key}\n)"
 
 
-def _tiles(plan: GridPlan, events: str) -> str:
+def _first_point(plan: GridPlan, bounds: Bounds) -> str:
+    """SQL of the first grid point within the bounds."""
+    lower = bound_sql(bounds.lower)
+    return f"({lower} + (({plan.step} - {lower} % {plan.step}) % {plan.step}))"
+
+
+def _tiles(plan: GridPlan, events: str, bounds: Bounds) -> str:
     columns = [f"{part.sql()} AS {part.name}" for part in plan.parts]
+    columns += [window.tile_column(plan.has_created) for window in plan.latest]
     created = [f"max({known_at()}) AS __fs_c"] if plan.has_created else []
-    return (
-        f"SELECT {', '.join([plan.key_list, f'{tile_of(TIME, plan.step)} AS {GRID}', *columns, *created])}"
-        f"\nFROM {events}\nGROUP BY {plan.key_list}, {GRID}"
-    )
+    tile = tile_of(TIME, plan.step)
+    if plan.is_unbounded:
+        # Earlier events are in no window of time of a point within the bounds: one tile is enough for all of them.
+        tile = f"greatest({tile}, {_first_point(plan, bounds)} - {plan.longest + plan.step})"
+    if plan.latest:
+        events = f"(\n{with_row_windows(plan.latest, events, plan.key_list, plan.has_created)}\n)"
+    return f"SELECT {', '.join([plan.key_list, f'{tile} AS {GRID}', *columns, *created])}\nFROM {events}\nGROUP BY {plan.key_list}, {GRID}"
 
 
 def _within(point: str, bounds: Bounds) -> str:
@@ -71,51 +86,69 @@ def _within(point: str, bounds: Bounds) -> str:
 def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """A SELECT of keys, both times and every windowed feature at each point within the bounds."""
     tiles, points = from_sql(relations.tiles), from_sql(relations.points)
-    windows = ",\n  ".join(
-        f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} RANGE BETWEEN {window - plan.step} PRECEDING AND CURRENT ROW)"
-        for window in plan.windows
-        if window != plan.step
-    )
+    windows = ",\n  ".join(_window_definitions(plan))
     combined = dict.fromkeys(
-        f"{_over(plan, part, feature)} AS {_combined_name(part, feature)}" for feature, aggregate in plan.tiled for part in aggregate.parts
+        f"{_over(plan, part, feature)} AS {combined_name(part, feature)}" for feature, aggregate in plan.tiled for part in aggregate.parts
     )
-    known = "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
+    latest = [f"last_value({window.tile} IGNORE NULLS) OVER w{ALL} AS {window.latest}" for window in plan.latest]
+    known = created_timestamp(plan, GRID, _known(plan))
     joined = (
-        f"(\nSELECT {plan.key_list}, {GRID}, {created_timestamp(plan, GRID, known)} AS created_timestamp{more_columns(combined)}"
+        f"(\nSELECT {plan.key_list}, {GRID}, {known} AS created_timestamp{more_columns([*combined, *latest])}"
         f"\nFROM {points} LEFT JOIN {tiles} USING ({plan.key_list}, {GRID})"
         f"{f'{chr(10)}WINDOW {windows}' if windows else ''}\n) v"
     )
     if plan.ordered:
         joined += f"\nJOIN (\n{_select_ordered(plan, bounds, relations)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
     added = [
-        f"{aggregate.value.format(*(_combined_name(part, feature) for part in aggregate.parts))} AS {quote_name(feature.name)}"
+        f"{aggregate.value.format(*(combined_name(part, feature) for part in aggregate.parts))} AS {quote_name(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
+    added += [f"{window.value} AS {quote_name(window.feature.name)}" for window in plan.latest]
     other = [f"o.{quote_name(feature.name)}" for feature, _ in plan.ordered]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
-    times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, v.created_timestamp"
+    created = "v.created_timestamp"
+    if plan.latest and plan.has_created:
+        of_rows = [f"make_timestamptz({window.created})" for window in plan.latest]
+        created = f"greatest({', '.join([created, *of_rows])}) AS created_timestamp"
+    times = f"make_timestamptz(v.{GRID}) AS feature_timestamp, {created}"
     return f"SELECT {keys}, {times}{more_columns([*added, *other])}\nFROM {joined}\nWHERE {_within(f'v.{GRID}', bounds)}"
+
+
+def _window_definitions(plan: GridPlan) -> Iterator[str]:
+    for window in plan.windows:
+        if window != plan.step:
+            frame = f"RANGE BETWEEN {window - plan.step} PRECEDING AND CURRENT ROW"
+            yield f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} {frame})"
+    if plan.is_unbounded:
+        yield f"w{ALL} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+
+
+def _known(plan: GridPlan) -> str:
+    """The latest created time of the events in all windows but those of rows, in microseconds."""
+    if plan.has_lifetime:
+        return f"max(__fs_c) OVER w{ALL}"
+    if not plan.windows:
+        return "NULL"
+    return "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
 
 
 def _over(plan: GridPlan, part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
     """A part combined over the feature's window; a window of one step is the tile itself."""
-    return part.name if feature.window == plan.step else part.combine.format(part.name, over=f"OVER w{feature.window}")
-
-
-def _combined_name(part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
-    return f"{part.name}_{feature.window // 1_000_000}"
+    return part.name if feature.window == plan.step else part.combine.format(part.name, over=f"OVER w{feature.label}")
 
 
 def _select_ordered(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """The features that need the events in order: events and points of a key are merged, and a window is a frame that ends at a point."""
     time = f"epoch_us({TIME})"
-    values = [f"{item.sql(over=f' OVER w{feature.window}')} AS {quote_name(feature.name)}" for feature, item in plan.ordered]
+    values = [f"{item.sql(over=f' OVER w{feature.label}')} AS {quote_name(feature.name)}" for feature, item in plan.ordered]
+    # A frame of the whole history begins in the first year.
+    frames = {feature.label: feature.window or f"{time} + {FIRST_DAY * DAY}" for feature, _ in plan.ordered}
     reads = dict.fromkeys(column for _, item in plan.ordered for column in item.reads)
     windows = ",\n  ".join(
         # The frame of an event row, whose result is dropped, is empty.
-        f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {time}"
-        f" RANGE BETWEEN CASE WHEN {GRID} IS NULL THEN 0 ELSE {window} END PRECEDING AND 1 PRECEDING)"
-        for window in sorted({feature.window for feature, _ in plan.ordered})
+        f"w{label} AS (PARTITION BY {plan.key_list} ORDER BY {time}"
+        f" RANGE BETWEEN CASE WHEN {GRID} IS NULL THEN 0 ELSE {length} END PRECEDING AND 1 PRECEDING)"
+        for label, length in sorted(frames.items(), key=lambda item: (item[0] == ALL, item[1]))
     )
     return (
         f"SELECT * FROM (\nSELECT {plan.key_list}, {GRID}{more_columns(values)}\nFROM (\n"

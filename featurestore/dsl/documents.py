@@ -166,7 +166,8 @@ def _csv_document(value: Any) -> Any:
 
 def _feature_document(feature: Feature) -> Any:
     if isinstance(feature, Aggregation):
-        return {"aggregation": _plain(feature)}
+        # Left out if they are None, so that documents registered before windows by number of rows existed are unchanged.
+        return {"aggregation": _plain(feature, *(name for name in ("over", "last") if getattr(feature, name) is None))}
     return {"expression": feature.sql} if isinstance(feature, Expression) else feature
 
 

@@ -76,7 +76,12 @@ def declare() -> list[FeatureService]:
         "latest": agg.last_n("x", n=3, over="7d"),
         "large": agg.count(over="7d", where="x > 1"),
     }
-    pairs = {"pair": agg.sum("x", over="1d"), "met": agg.count(over="3d")}
+    pairs = {
+        "pair": agg.sum("x", over=["1d", "all"]),
+        "met": agg.count(over="3d"),
+        "recent": agg.sum("x", last=3),
+        "sequence": agg.last_n("n", n=2),
+    }
     views = [
         FeatureView("everything", entity=one, source=source, every="1d", features=features),
         FeatureView("pairs", entity=two, source=created, every="12h", features=pairs),

@@ -6,13 +6,13 @@ from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from featurestore.compiler import chunk_rows
+from featurestore.compiler import changed_keys, chunk_rows
 from featurestore.compiler.aggregates import WAYS, Shortcuts
 from featurestore.compiler.chunk_rows import cast_rows
 from featurestore.compiler.events import DAY, Events
 from featurestore.compiler.expressions import SqlProblem
 from featurestore.compiler.features import feature_names
-from featurestore.compiler.grid import grid_step
+from featurestore.compiler.grid import grid_step, time_windows
 from featurestore.compiler.log_diff import DELETED
 from featurestore.compiler.parameters import EVENTS, NAMES, Relations
 from featurestore.compiler.query import Query, all_rows
@@ -27,6 +27,7 @@ from featurestore.lakehouse import scans
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import chunks, source_columns
+from featurestore.pipelines.materialization.affected_keys import AffectedKeys
 from featurestore.pipelines.materialization.chunks import Chunk
 from featurestore.pipelines.materialization.interval import Span
 from featurestore.records.definitions import Applied
@@ -175,7 +176,8 @@ def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
     if task.view.every is None:
         months = tuple(chunks.split_by_month(span, days, task.max_rows, fresh))
         return OpenSpan(months, types, stored, fresh)
-    points = chunks.split_by_point(span, grid_step(task.view)) if fresh and span.affected is None and not span.carry_in else []
+    alone = fresh and span.affected is None and not span.carry_in and not span.history
+    points = chunks.split_by_point(span, grid_step(task.view)) if alone else []
     if points:
         events = _create_events(task, span)
         return OpenSpan(tuple(points), task.session.schema(events), stored, fresh, events=events)
@@ -187,8 +189,7 @@ def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Hand
     # Aggregates that need the events in order read the events themselves.
     events = sum(count(task.session, table) for table in made if table.name != NAMES.tiles)
     tiles = sum(count(task.session, table) for table in made if table.name == NAMES.tiles)
-    moves = 1 + len({window for feature in task.view.declared.values() for window in getattr(feature, "over", ())})
-    parts = chunks.split_by_key(span, events + tiles * moves, days, task.max_rows)
+    parts = chunks.split_by_key(span, events + tiles * (1 + len(time_windows(task.view))), days, task.max_rows)
     shared: dict[str, Handle] = {}
     if len(parts) > 1:
         shared = {table.name: task.session.rename_table(table, f"__fs_shared{table.name}") for table in made}
@@ -240,7 +241,7 @@ def _create_events(task: Task, span: Span) -> Handle:
 
 def _add_source(task: Task, span: Span) -> reading.SourceRows:
     """Add the raw rows of the span's events, only of the affected keys if there are any; they may be readable once only."""
-    bounds = reading.TimeBounds(span.events_lower, span.events_upper)
+    bounds = reading.TimeBounds(span.read_lower, span.events_upper)
     if span.affected is None:
         return task.source.add(task.session, task.events.reads, bounds)
     raw = task.source.add(task.session, task.events.reads, bounds, "__fs_source_of_all_keys")
@@ -261,8 +262,9 @@ def _store_rows_of_span(task: Task, span: Span) -> Handle:
 
 def _create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[CompiledView, list[Handle]]:
     """Create the tiles of a span, and compile the view with the shortcuts that they allow."""
+    read = replace(span, affected=_find_active_keys(task, span)) if _reads_history_of_few(span) else span
     for shortcuts in WAYS:
-        relations = replace(NAMES, source=_add_source(task, span).relation)
+        relations = replace(NAMES, source=_add_source(task, read).relation)
         try:
             made, facts = _try_tiles(task, span, types, shortcuts, relations)
         except RequestError:
@@ -274,6 +276,19 @@ def _create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[Compil
             break
     filled = frozenset(name for name, value in facts.items() if value and name != "fits")
     return compile_view(task.view, task.events, types, replace(shortcuts, filled=filled), span.bounds, relations), made
+
+
+def _reads_history_of_few(span: Span) -> bool:
+    """Whether values depend on events before those that can change them."""
+    return span.history and span.affected is None and span.events_lower > times.FIRST
+
+
+def _find_active_keys(task: Task, span: Span) -> AffectedKeys:
+    """The keys whose values can change in a span, because an event enters or leaves a window: the history of others is not needed."""
+    bounds = reading.TimeBounds(span.events_lower, span.events_upper)
+    raw = task.source.add(task.session, task.events.reads, bounds, "__fs_recent_source").relation
+    recent = task.events.rows(raw, span.events_lower, span.events_upper)
+    return AffectedKeys(task.session.create_table("__fs_active_keys", changed_keys.changed_keys(task.events.keys, recent)), span.lower)
 
 
 def _try_tiles(

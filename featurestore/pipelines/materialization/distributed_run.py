@@ -59,7 +59,7 @@ class DistributedRun:
         None if the driver is to compute the span, since it is small or only it can read the rows. Raises: as `Distributor.run`;
         CommitConflict if another writer changed the table.
         """
-        found = self._parts(TimeBounds(span.events_lower, span.events_upper))
+        found = self._parts(TimeBounds(span.read_lower, span.events_upper))
         affected = None if found is None else self._affected(span)
         if found is None or affected is None:
             return None

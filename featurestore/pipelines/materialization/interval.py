@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from featurestore.compiler.events import Events
-from featurestore.compiler.grid import grid_step, longest_window
+from featurestore.compiler.grid import grid_step, has_unbounded_windows, longest_window
 from featurestore.compiler.parameters import Bounds
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.session import Session
@@ -21,7 +21,7 @@ class Span:
     """The feature_timestamps in [lower, upper], which are computed from the events in [events_lower, events_upper]; in microseconds.
 
     `carry_in`: the table's history starts at `lower`, so keys with earlier events get a row there. `affected` are the keys to compute,
-    each from its first change on; None for all keys.
+    each from its first change on; None for all keys. `history`: the values also depend on all earlier events of their keys.
     """
 
     lower: int
@@ -30,11 +30,17 @@ class Span:
     events_upper: int
     carry_in: bool = False
     affected: AffectedKeys | None = None
+    history: bool = False
+
+    @property
+    def read_lower(self) -> int:
+        """The time from which on events are read."""
+        return times.FIRST if self.history else self.events_lower
 
     @property
     def bounds(self) -> Bounds:
         """The bounds of compiled SQL."""
-        return Bounds(self.lower, self.upper, self.events_lower, self.events_upper, self.carry_in)
+        return Bounds(self.lower, self.upper, self.read_lower, self.events_upper, self.carry_in)
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def _span(view: FeatureView, lower: int, upper: int, carry_in: bool, affected: A
     if view.every is None:
         return Span(lower, upper, lower, upper, False, affected)
     reach = max(lower - longest_window(view) - grid_step(view), times.FIRST)
-    return Span(lower, upper, times.FIRST if carry_in else reach, upper, carry_in, affected)
+    return Span(lower, upper, times.FIRST if carry_in else reach, upper, carry_in, affected, has_unbounded_windows(view))
 
 
 def _refuse_gap(view: FeatureView, state: State, start: int, upper: int) -> None:

@@ -187,7 +187,7 @@ def _compute_and_commit(
     if interval is None:
         return RunResult(), None
     # The bounds of all reads of the source and of the table, each of which is planned once.
-    earliest = min(interval.lower, checks.first_read(view, interval.upper), *(span.events_lower for span in interval.spans))
+    earliest = min(interval.lower, checks.first_read(view, interval.upper), *(span.read_lower for span in interval.spans))
     planned = reading.plan_rows(source, reading.TimeBounds(earliest, times.LAST))
     spanned = TimeRange("feature_timestamp", times.bound(interval.lower), times.bound(interval.upper))
     stored = PlannedScan(runtime.operator.grant(table), table.snapshot_id, spanned)

@@ -57,10 +57,11 @@ class Aggregation(Body):
 
     function: str
     column: str | None = None
-    over: Items[str] | str
+    over: Items[str] | str | None = None
     where: str | None = None
     n: int | None = None
     q: float | None = None
+    last: Items[int] | int | None = None
 
 
 class AggregationFeature(Body):

@@ -35,6 +35,13 @@ STEPS = st.lists(
     max_size=6,
 )
 SCHEMA = pa.schema([("k", pa.int64()), ("at", STAMP), ("x", pa.float64())])
+UNBOUNDED = {
+    "life": agg.count(over="all"),
+    "sum": agg.sum("x", over="all"),
+    "kinds": agg.count_distinct("x", over="all"),
+    "recent": agg.sum("x", last=[2, 3]),
+    "items": agg.last_n("x", n=2),
+}
 COUNTER = itertools.count()
 
 
@@ -47,19 +54,20 @@ def rows(events: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([{"k": event["k"], "at": event["t"], "x": float(event["x"])} for event in events], SCHEMA)
 
 
-def declare(number: int) -> FeatureService:
+def declare(number: int, unbounded: bool = False) -> FeatureService:
     source = Source(f"s{number}", table=f"raw.events_{number}", timestamp="at")
     features = {
         "n": agg.count(over=list(LENGTHS)),
         "total": agg.sum("x", over="3h"),
         "last": agg.last("x", over="3h"),
         "median": agg.percentile("x", q=0.5, over="3h"),
+        **(UNBOUNDED if unbounded else {}),
     }
     view = FeatureView(f"v{number}", entity=Entity("thing", keys="k"), source=source, every="1h", features=features)
     return FeatureService(f"service{number}", features=[view])
 
 
-def check(store: FeatureStore, number: int, alive: list[dict[str, Any]], through: int | None) -> None:
+def check(store: FeatureStore, number: int, alive: list[dict[str, Any]], through: int | None, unbounded: bool) -> None:
     """At every quarter of an hour up to the watermark, each key sees a full recomputation at the last grid point."""
     if through is None:
         return
@@ -77,8 +85,20 @@ def check(store: FeatureStore, number: int, alive: list[dict[str, Any]], through
             assert row["total_3h"] == oracle.aggregate("sum", inside)
             assert row["last_3h"] == oracle.aggregate("last", inside)
             assert row["median_3h"] == oracle.aggregate("percentile", inside)
+            if unbounded:
+                check_unbounded(row, own, g)
         else:
             assert (row["n_1h"], row["n_3h"], row["total_3h"], row["last_3h"]) == (None,) * 4, (row, g)
+
+
+def check_unbounded(row: dict[str, Any], own: list[dict[str, Any]], g: int) -> None:
+    everything = oracle.window(own, g, None)
+    assert row["life_all"] == len(everything), (row, g)
+    assert row["sum_all"] == oracle.aggregate("sum", everything)
+    assert row["kinds_all"] == oracle.aggregate("count_distinct", everything)
+    assert row["recent_last2"] == oracle.aggregate("sum", oracle.latest(own, g, 2))
+    assert row["recent_last3"] == oracle.aggregate("sum", oracle.latest(own, g, 3))
+    assert row["items"] == oracle.aggregate("last_n", everything, n=2)
 
 
 def take(step: tuple[str, Any], table: Table, alive: list[dict[str, Any]]) -> None:
@@ -100,11 +120,11 @@ def take(step: tuple[str, Any], table: Table, alive: list[dict[str, Any]]) -> No
 
 @pytest.mark.slow
 @on_a_store(12)
-@given(steps=STEPS)
-def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore, steps: list[tuple[str, Any]]) -> None:
+@given(steps=STEPS, unbounded=st.booleans())
+def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore, steps: list[tuple[str, Any]], unbounded: bool) -> None:
     number = next(COUNTER)
     table = load_source(store, f"raw.events_{number}", SCHEMA.empty_table())
-    store.apply([declare(number)])
+    store.apply([declare(number, unbounded)])
     alive: list[dict[str, Any]] = []
     through: int | None = None
     for step in steps:
@@ -116,7 +136,7 @@ def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore,
                 through = max(through or 0, int(done.end.timestamp()) * 1_000_000)
     (last,) = store.materialize(f"v{number}")
     assert last.end is not None
-    check(store, number, alive, int(last.end.timestamp()) * 1_000_000)
+    check(store, number, alive, int(last.end.timestamp()) * 1_000_000, unbounded)
     table_now = store.catalog.load_table(f"features.v{number}_v1")
     snapshots = len(table_now.snapshots())
     (again,) = store.materialize(f"v{number}")
@@ -126,13 +146,13 @@ def test_any_life_of_a_source_ends_in_the_values_of_one_run(store: FeatureStore,
 
 @pytest.mark.slow
 @on_a_store(8)
-@given(events=EVENTS, later=EVENTS, start=st.integers(0, 10))
+@given(events=EVENTS, later=EVENTS, start=st.integers(0, 10), unbounded=st.booleans())
 def test_a_history_that_begins_late_carries_its_keys_in(
-    store: FeatureStore, events: list[dict[str, Any]], later: list[dict[str, Any]], start: int
+    store: FeatureStore, events: list[dict[str, Any]], later: list[dict[str, Any]], start: int, unbounded: bool
 ) -> None:
     number = next(COUNTER)
     table = load_source(store, f"raw.events_{number}", rows(events))
-    store.apply([declare(number)])
+    store.apply([declare(number, unbounded)])
     begin = BASE + start * HOUR - 1
     store.materialize(f"v{number}", start=pa.scalar(begin, STAMP).as_py())
     table.append(rows(later))
@@ -144,3 +164,5 @@ def test_a_history_that_begins_late_carries_its_keys_in(
         own = [{**event, "x": float(event["x"])} for event in [*events, *later] if event["k"] == 1]
         expected = len(oracle.window(own, g, 3 * HOUR)) if any(event["t"] < g for event in own) else None
         assert row["n_3h"] == expected, (row, g)
+        if unbounded and expected is not None:
+            check_unbounded(row, own, g)
