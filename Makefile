@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := mlflow oidc postgres demo polars
+EXTRAS := databases mlflow oidc postgres demo polars
 IMAGES := $(shell sed -n -E 's/^(FROM|    image:) ([a-z]+\/?[a-z]*:[^ @]+)@.*/\2/p' Dockerfile docker-compose.yml 2>/dev/null | sort -u)
 LOCK ?= --upgrade
 # A zone with half an hour of offset, west of UTC: code that reads the machine's zone by mistake fails.

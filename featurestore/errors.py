@@ -195,6 +195,15 @@ class MissingExtra(FeatureStoreError):
         )
 
 
+def copy_error(error: FeatureStoreError) -> FeatureStoreError:
+    """An error of its own with the same message and details, to which a caller may add; its cause is the error."""
+    made = type(error).__new__(type(error), *error.args)
+    made.__dict__.update(error.__dict__)
+    made.details = dict(error.details)
+    made.__cause__ = error
+    return made
+
+
 def message_of(error: BaseException) -> str:
     """The message of any exception; of one whose `__str__` fails, which a user's code may raise, that it has none."""
     try:

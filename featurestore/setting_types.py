@@ -36,6 +36,12 @@ def _properties(value: Any) -> dict[str, Secret]:
     return {name: Secret.property(name, _text(inner, name)) for name, inner in value.items()}
 
 
+def _addresses(value: Any) -> dict[str, Secret]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ValueError("Input should be a table of names and their addresses")
+    return {name: Secret.address(_text(inner, name)) for name, inner in value.items()}
+
+
 def _text(value: Any, name: str = "") -> str:
     text = value.reveal() if isinstance(value, Secret) else value
     if not isinstance(text, str):
@@ -68,6 +74,12 @@ Properties = Annotated[
     PlainSerializer(lambda properties: {name: str(value) for name, value in properties.items()}),
 ]
 """Properties by name, with secrets masked."""
+Addresses = Annotated[
+    dict[str, Secret],
+    PlainValidator(_addresses),
+    PlainSerializer(lambda addresses: {name: str(value) for name, value in addresses.items()}),
+]
+"""Addresses by name, shown without passwords."""
 ByteSize = Annotated[str, AfterValidator(_byte_size)]
 """A size in bytes as text, such as 64MiB."""
 MemorySize = Annotated[str, AfterValidator(_memory_size)]

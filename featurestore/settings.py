@@ -13,9 +13,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from featurestore.errors import RequestError, brief, near
 from featurestore.masking import Secret
 from featurestore.redaction import percent_encoded
-from featurestore.setting_types import Address, ByteSize, MemorySize, Properties, SigningSecret, Token
+from featurestore.setting_types import Address, Addresses, ByteSize, MemorySize, Properties, SigningSecret, Token
 from featurestore.values import byte_sizes
-from featurestore.values.table_names import CATALOG
+from featurestore.values.table_names import CATALOG, KEPT_NAMESPACE
 
 URL_VARIABLE = "FEATURESTORE_URL"
 """The variable with a server's URL, for commands and `connect`; not a setting of a store."""
@@ -63,6 +63,17 @@ class Settings(BaseSettings):
     openlineage_namespace: str = Field(default="featurestore", min_length=1, description="namespace of the jobs in OpenLineage events")
     source_folders: tuple[Path, ...] = Field(
         default=(), description='folders from which a server may read the files of sources, as in `["/data"]`; default: none'
+    )
+    source_locations: tuple[str, ...] = Field(
+        default=(),
+        description='addresses from which a server may read sources, with all below them, as in `["s3://lake/raw/"]`; default: none',
+    )
+    source_access: Properties = Field(
+        default_factory=dict, description="pyiceberg FileIO properties with which the files of sources are read, such as `s3.endpoint`"
+    )
+    databases: Addresses = Field(
+        default_factory=dict,
+        description="addresses of databases by name, which sources give as `url`, as in `postgresql://user:password@host/db`",
     )
     definitions: Path = Field(default=Path("definitions"), description="folder of definition files")
     memory_limit: MemorySize | None = Field(
@@ -284,7 +295,11 @@ class Settings(BaseSettings):
     @property
     def own_namespaces(self) -> tuple[str, ...]:
         """All namespaces whose tables the store makes, each once."""
-        return tuple(dict.fromkeys((self.features_namespace, *self.joined_namespaces, *self.record_namespaces)))
+        return tuple(dict.fromkeys((self.features_namespace, *self.joined_namespaces, *self.record_namespaces, KEPT_NAMESPACE)))
+
+    def source_properties(self) -> dict[str, str]:
+        """The properties with which the files of sources are read, including secrets."""
+        return {name: value.reveal() for name, value in self.source_access.items()}
 
     def online_url(self) -> str:
         """The online store's URL, including its password; a relative LMDB path is made absolute."""
@@ -304,7 +319,7 @@ class Settings(BaseSettings):
             value = getattr(self, name)
             if isinstance(value, Secret):
                 plain[name] = value.reveal()
-            elif name == "catalog":
+            elif name in ("catalog", "source_access", "databases"):
                 plain[name] = {inner: secret.reveal() for inner, secret in value.items()}
         return json.dumps(plain)
 

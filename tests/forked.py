@@ -18,6 +18,7 @@ PRELOADED = [
     "tests.online.processes",
     "tests.pipelines.materialization.killed",
     "tests.pipelines.training_sets.builders",
+    "tests.sources.kept.killed",
 ]
 WITH_MLFLOW = "tests.server.models.test_prediction_log"
 """It imports MLflow and scikit-learn, which takes seconds and makes each fork slower: it is preloaded where its tests run."""

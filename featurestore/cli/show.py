@@ -41,7 +41,7 @@ LINES: Mapping[str, tuple[list[str], Line]] = {
         ["source", "rows from", "time", "created"],
         lambda row: [
             _bold(row["name"]),
-            escape(row["table"] or row["path"] or "a query"),
+            escape(f"{row['table']} of {row['url']}" if row.get("url") else row["table"] or row["path"] or "a query"),
             escape(row["timestamp"]),
             escape(row["created"] or "–"),
         ],

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from featurestore.compiler.check_database import database_problems
 from featurestore.compiler.check_policy import policy_problems
 from featurestore.compiler.check_service import service_problems
 from featurestore.compiler.check_source import file_problems
@@ -87,10 +88,11 @@ def source_problems(source: Source) -> Iterator[FieldProblem]:
     """Check that there is one place to read from, one event time, and SQL that parses."""
     owner = owner_of(source)
     places = [name for name in ("table", "path", "sql") if getattr(source, name) is not None]
-    if len(places) != 1:
+    if len(places) != 1 and source.url is None:
         message = f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(places) if places else 'is none'}"
         yield FieldProblem(owner, "table", message)
-    if source.table is not None and len(source.table.split(".")) < 2:
+    yield from database_problems(source)
+    if source.table is not None and source.url is None and len(source.table.split(".")) < 2:
         yield FieldProblem(owner, "table", f"{brief(source.table)} has no namespace; write namespace.name")
     yield from file_problems(source)
     if source.sql is not None:

@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 from featurestore.dsl.csv_format import Csv
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.problems import FieldProblem, Owner, problems_at
-from featurestore.dsl.source import Source
+from featurestore.dsl.source import Source, is_address
 from featurestore.dsl.value_types import sql_type_of_name
 from featurestore.errors import brief, near
+from featurestore.redaction import without_secrets
 
+SCHEMES = ("s3", "gs", "abfs", "abfss", "az", "http", "https")
+AZURE = ("abfs", "abfss")
+"""Schemes in which a name before the server is that of a container."""
+PARTITION_TYPES = ("bigint", "date", "string")
 ENCODINGS = ("utf-8", "utf-16", "latin-1")
 CSV_TYPES = ("boolean", "int", "bigint", "float", "double", "decimal(p,s)", "string", "date", "timestamp", "uuid")
 _DIRECTIVE = re.compile(r"%-?([a-zA-Z%])")
@@ -24,6 +29,22 @@ def file_problems(source: Source) -> Iterator[FieldProblem]:
         yield from problems_at(owner, "path", _path_faults(source.path))
     if source.format is not None:
         yield from format_problems(source)
+    yield from problems_at(owner, "partitions", _partition_faults(source))
+    if not isinstance(source.keep, bool):
+        yield FieldProblem(owner, "keep", f"is {brief(source.keep)}; give True or False")
+    elif source.keep and source.path is None:
+        yield FieldProblem(owner, "keep", "keeps a copy of the rows of files, and there is no path=")
+
+
+def _partition_faults(source: Source) -> Iterator[str]:
+    if not isinstance(source.partitions, Mapping):
+        yield f"is {brief(source.partitions)}; give a dict of the columns in folder names and their types"
+        return
+    if source.partitions and source.path is None:
+        yield "declares types of columns in folder names, and there is no path="
+    for name, type_name in source.partitions.items():
+        if type_name not in PARTITION_TYPES:
+            yield f"{brief(type_name)} of {brief(name)} is no type of a folder's column; use one of {', '.join(PARTITION_TYPES)}"
 
 
 def format_problems(source: Source) -> Iterator[FieldProblem]:
@@ -55,11 +76,28 @@ _TEXTS = ("delimiter", "quote", "escape", "encoding", "decimal", "thousands")
 def _path_faults(path: object) -> Iterator[str]:
     if not isinstance(path, str):
         yield f"is {brief(path)}; give one path or pattern as text, such as 'data/*.csv'"
-    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
-        hint = "leave 'file://' out" if path.startswith("file://") else "register the files in an Iceberg table and name it with table="
-        yield f"{brief(path)} is an address; path= reads files of this machine: {hint}"
+    elif is_address(path):
+        yield from _address_faults(path)
     elif not re.search(r"\.(parquet|csv|csv\.gz)$", path):
         yield f"{brief(path)} must end in .parquet, .csv or .csv.gz"
+
+
+def _address_faults(address: str) -> Iterator[str]:
+    scheme, _, rest = address.partition("://")
+    shown = brief(without_secrets(address))
+    server, _, path = rest.partition("/")
+    if scheme == "file":
+        yield f"{brief(address)} is an address of this machine: leave 'file://' out"
+    elif scheme not in SCHEMES:
+        yield f"{shown} is none of {', '.join(SCHEMES)}{near(scheme, SCHEMES)}"
+    elif "@" in server and (scheme not in AZURE or ":" in server.partition("@")[0]):
+        yield f"{shown} has credentials, which every reader of the definition would see; put them in the setting source_access"
+    elif not server or not path or re.search(r"[*?\[]", server):
+        yield f"{shown} names no bucket or server with a path in it, such as s3://bucket/day=*/*.parquet"
+    elif scheme in ("http", "https") and re.search(r"[*?#\[]", path):
+        yield f"{shown} has wildcards or parameters; an HTTP address is that of one file, as servers do not list theirs"
+    elif not re.search(r"\.(parquet|csv|csv\.gz)$", path):
+        yield f"{shown} must end in .parquet, .csv or .csv.gz"
 
 
 def _character_problems(owner: Owner, csv: Csv) -> Iterator[FieldProblem]:

@@ -90,8 +90,13 @@ def _lookup_identity(lookup: Lookup) -> dict[str, Any]:
 def _source_identity(source: Source) -> dict[str, Any]:
     # A source without a format keeps the fingerprint from before formats existed.
     format_entry = {} if source.format is None else {"format": _format_identity(source.format)}
+    # Nor do sources from before these fields existed get another one.
+    more = {name: value for name in ("url", "watermark", "id", "zone") if (value := getattr(source, name)) is not None}
+    if source.partitions:
+        more["partitions"] = {name: sql_type_of_name(type_name) for name, type_name in source.partitions.items()}
     return {
         **format_entry,
+        **more,
         "table": source.table,
         "path": source.path,
         "sql": None if source.sql is None else canonical_or_same(source.sql),

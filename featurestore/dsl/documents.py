@@ -25,6 +25,7 @@ _MAKERS: Mapping[str, Callable[..., Check]] = {
 }
 _STALENESS = ("stale_after", "stale")
 _POLICY = ("masks", "rows", "declassify", "declassify_rows")
+_OF_KEPT_SOURCES = ("url", "watermark", "id", "overlap", "zone", "partitions", "keep")
 _CHECKS = {Condition: "that", NotNull: "not_null", RowCount: "rows", Freshness: "fresh"}
 
 
@@ -47,9 +48,10 @@ def document(definition: Definition) -> dict[str, Any]:
         features = [_selection_document(item) for item in definition.selections]
         return {**_plain(definition, "features"), "features": features}
     if isinstance(definition, Source):
-        # Left out if there is none, so that documents registered before formats existed are unchanged.
+        # Left out if there is none, so that documents registered before these fields existed are unchanged.
         csv = definition.format
-        return {**_plain(definition, "format"), **({} if csv is None else {"format": _csv_document(csv)})}
+        more = {name: _json(value) for name in _OF_KEPT_SOURCES if (value := getattr(definition, name))}
+        return {**_plain(definition, "format", *_OF_KEPT_SOURCES), **({} if csv is None else {"format": _csv_document(csv)}), **more}
     if isinstance(definition, TablePolicy):
         masks = definition.masks
         if isinstance(masks, Mapping):

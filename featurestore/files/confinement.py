@@ -8,11 +8,13 @@ from featurestore.errors import NotFound, RequestError
 from featurestore.files import listing
 
 
-def list_allowed_files(pattern: str, folders: Sequence[Path]) -> list[str]:
-    """As `listing.list_files`, for a pattern within these folders; errors do not name other files.
+def list_allowed_files(pattern: str, folders: Sequence[Path] | None) -> list[str]:
+    """As `listing.list_files`, for a pattern within these folders (None: anywhere); errors do not name other files.
 
     Raises: RequestError for a pattern that leads outside, also by a link, a `..` or `~`, whether files exist there or not.
     """
+    if folders is None:
+        return listing.list_files(pattern)
     refuse_pattern(pattern, folders)
     try:
         files = listing.list_files(pattern)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from featurestore.compiler import csv_types
 from featurestore.compiler.expressions import quote_name
@@ -45,17 +46,17 @@ class _Part:
     folders: Mapping[str, str]
 
 
-def read_csv_files(engine: Engine, paths: Sequence[str], csv: Csv, times: Sequence[str]) -> CsvFiles:
-    """CSV files of a format; `times` are columns that must hold dates or times.
+def read_csv_files(
+    engine: Engine, paths: Sequence[str], csv: Csv, times: Sequence[str], partitions: Mapping[str, str] = MappingProxyType({})
+) -> CsvFiles:
+    """CSV files of a format; `times` are columns that must hold dates or times, and `partitions` declares types of columns in folder
+    names.
 
     Raises: RequestError naming file, line, column, the text, and what was wanted; NotFound for a declared column.
     """
     headers = [csv_text.header(path, csv) for path in paths]
     from_paths = [folders.folder_values(path) for path in paths]
-    from_folders = {
-        name: folders.folder_type([path_values.get(name) for path_values in from_paths])
-        for name in dict.fromkeys(name for path_values in from_paths for name in path_values)
-    }
+    from_folders = folders.folder_types(from_paths, partitions)
     columns_of_files = [
         (*header, *_columns_from_paths(header, path_values)) for header, path_values in zip(headers, from_paths, strict=True)
     ]

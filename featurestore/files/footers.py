@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,40 +49,52 @@ class Footers:
         return [footers[key] for key in states.items()]
 
 
-def _footer(path: str) -> Footer:
+def read_footer(path: str, file: BinaryIO) -> Footer:
+    """The footer of an opened file, which messages call `path`. Raises: RequestError if it is not Parquet."""
     try:
-        raw = _raw_footer(path)
+        raw = _raw_footer(file)
         read = pq.read_metadata(pa.BufferReader(raw))
         schema = read.schema.to_arrow_schema().remove_metadata()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        is_ours = type(error) is ValueError
-        detail = f": {error}" if is_ours else f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-        raise RequestError(
-            f"the file {path} cannot be read as Parquet{detail or '; check that it is a complete Parquet file'}",
-            path=path,
-            reason=None if detail else str(error),
-        ) from error
+    except (pa.ArrowException, ValueError) as error:
+        raise _unreadable(path, error) from error
     _check_names(path, schema.names)
     return Footer(schema, int(read.num_rows))
 
 
-def _raw_footer(path: str) -> bytes:
+def _footer(path: str) -> Footer:
+    try:
+        with open(path, "rb") as file:
+            return read_footer(path, file)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _raw_footer(file: BinaryIO) -> bytes:
     """The footer of a file, with the magic bytes that make it a valid Parquet file without row groups."""
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _GUESS))
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _GUESS))
+    end = file.read()
+    if end[-4:] == _SEALED:
+        raise ValueError("it is encrypted")
+    if size < 12 or end[-4:] != _MAGIC:
+        raise ValueError(f"it has {size:,} bytes and does not end as Parquet files do")
+    length = int(struct.unpack("<I", end[-8:-4])[0]) + 8
+    if length + 4 > size:
+        raise ValueError("its footer length exceeds the file size")
+    if length > len(end):
+        file.seek(size - length)
         end = file.read()
-        if end[-4:] == _SEALED:
-            raise ValueError("it is encrypted")
-        if size < 12 or end[-4:] != _MAGIC:
-            raise ValueError(f"it has {size:,} bytes and does not end as Parquet files do")
-        length = int(struct.unpack("<I", end[-8:-4])[0]) + 8
-        if length + 4 > size:
-            raise ValueError("its footer length exceeds the file size")
-        if length > len(end):
-            file.seek(size - length)
-            end = file.read()
     return _MAGIC + end[-length:]
+
+
+def _unreadable(path: str, error: Exception) -> RequestError:
+    is_ours = type(error) is ValueError
+    detail = f": {error}" if is_ours else f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    return RequestError(
+        f"the file {path} cannot be read as Parquet{detail or '; check that it is a complete Parquet file'}",
+        path=path,
+        reason=None if detail else str(error),
+    )
 
 
 def _check_names(path: str, names: Sequence[str]) -> None:

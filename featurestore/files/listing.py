@@ -26,7 +26,7 @@ def list_files(pattern: str) -> list[str]:
     paths = sorted(set(_below(folder, steps)))
     if not paths:
         parent = Path(pattern).parent
-        known = [str(path) for path in parent.glob("*") if path.is_file() and not _is_hidden(path.name)] if parent.is_dir() else []
+        known = [str(path) for path in parent.glob("*") if path.is_file() and not is_hidden(path.name)] if parent.is_dir() else []
         raise NotFound("file", pattern, known)
     return paths
 
@@ -79,12 +79,12 @@ def _below(folder: str, steps: list[str]) -> Iterator[str]:
     elif step == "**":
         yield from _below(folder, rest or ["*"])
         for entry in _entries(folder):
-            if entry.is_dir(follow_symlinks=False) and not _is_hidden(entry.name):
+            if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name):
                 yield from _below(f"{folder}{entry.name}/", steps)
     else:
         matches = re.compile(translate(step)).match
         for entry in _entries(folder):
-            if matches(entry.name) and (not _is_hidden(entry.name) or step[0] == entry.name[0]):
+            if matches(entry.name) and (not is_hidden(entry.name) or step[0] == entry.name[0]):
                 if not rest:
                     yield folder + entry.name
                 elif entry.is_dir():
@@ -106,5 +106,6 @@ def is_pattern(step: str) -> bool:
     return _MAGIC.search(step) is not None
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a name is hidden, temporary, or a checksum of a writer."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name) or name.endswith(".crc")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -31,8 +32,11 @@ class _FileColumns:
     folders: tuple[str, ...]
 
 
-def read_parquet_files(paths: Sequence[str], footers: Sequence[Footer]) -> ParquetFiles:
-    """Read Parquet files, given with their footers. A file's column takes precedence over one of its folder.
+def read_parquet_files(
+    paths: Sequence[str], footers: Sequence[Footer], partitions: Mapping[str, str] = MappingProxyType({})
+) -> ParquetFiles:
+    """Read Parquet files, given with their footers. A file's column takes precedence over one of its folder, whose type `partitions` may
+    declare.
 
     Raises: TypeMismatch naming the column and the files, for incompatible types in two files and for decimals beyond 38 digits.
     """
@@ -43,10 +47,7 @@ def read_parquet_files(paths: Sequence[str], footers: Sequence[Footer]) -> Parqu
     file_columns = [_file_columns(schema, values) for schema, values in groups]
     firsts = [paths[places[0]] for places in groups.values()]
     columns = merge_columns(firsts, [[*columns_of_file.types, *columns_of_file.folders] for columns_of_file in file_columns])
-    from_folders = {
-        name: folders.folder_type([values.get(name) for values in path_values])
-        for name in dict.fromkeys(name for values in path_values for name in values)
-    }
+    from_folders = folders.folder_types(path_values, partitions)
     types = {name: _common_type(name, firsts, file_columns, from_folders) for name in columns.names.values()}
     plain = len(groups) == 1 and not file_columns[0].folders
     parts = [

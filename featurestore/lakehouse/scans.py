@@ -17,7 +17,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot
 
 from featurestore.compiler.relations import Column, IcebergFiles
 from featurestore.errors import NotYet
-from featurestore.lakehouse import tables, type_mapping
+from featurestore.lakehouse import type_mapping
 from featurestore.lakehouse.casting import cast_batch
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.delete_files import adds_deletes
@@ -117,9 +117,9 @@ def read_snapshot(
     return _stream(granted.table, schema, tasks, keep=granted.own)
 
 
-def read_file(granted: Granted, schema_id: int, task: FileScanTask) -> pa.RecordBatchReader:
-    """The rows of one data file, with the columns of one of the table's schemas. Raises: NotReady if it cannot be read."""
-    return _stream(granted.table, tables.schema_by_id(granted.table, schema_id), [task])
+def read_file(granted: Granted, schema_id: int, task: FileScanTask, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+    """The rows of one data file, with these columns (None: all) of one of the table's schemas. Raises: NotReady if it cannot be read."""
+    return _stream(granted.table, projected_schema(granted.table, None, columns, schema_id), [task])
 
 
 def read_equal(granted: Granted, column: str, value: str, *, columns: Sequence[str] = ("*",), limit: int | None = None) -> pa.Table:

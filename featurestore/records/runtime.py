@@ -42,6 +42,7 @@ class Runtime:
         self.reader: Reader = Operator()
         self._author = ""
         self.source_folders: tuple[Path, ...] | None = None
+        self.source_locations: tuple[str, ...] | None = None
         self._interruptible: ExpressionEvaluator | None = None
         self.inspections: Recent[str, tuple[Any, Any]] = Recent(INSPECTIONS)
         """What `SourceInspector` found of views, by name, since a plan and an apply inspect the same ones."""
@@ -49,12 +50,14 @@ class Runtime:
         self._opened: dict[str, Any] = {} if engine is None else {"engine": engine}
 
     def for_requests(self, interruptible: "ExpressionEvaluator | None" = None) -> Self:
-        """A runtime for a server's requests, with the same components, that reads source files only in `settings.source_folders`.
+        """A runtime for a server's requests, with the same components, that reads sources only in `settings.source_folders` and
+        `settings.source_locations`.
 
         `interruptible` evaluates expressions on data of requests, which may take long; if None, the engine evaluates them.
         """
         runtime = copy.copy(self)
         runtime.source_folders = self.settings.source_folders
+        runtime.source_locations = self.settings.source_locations
         runtime._interruptible = interruptible
         runtime._for_requests = True
         return runtime

@@ -13,6 +13,7 @@ from featurestore.lakehouse.planned_scan import PlannedScan
 from featurestore.lakehouse.table import Table
 from featurestore.records import source_pins
 from featurestore.records.runtime import Runtime
+from featurestore.sources.kept.origin import Origin, open_origin
 
 Pins = Mapping[str, str]
 """The state of a source: a pin of each table (see `source_pins`), or the size and the change times of each file."""
@@ -22,18 +23,21 @@ Pins = Mapping[str, str]
 class PinnedSource:
     """A source at these pins, with the Iceberg tables that it reads, by name; files have none.
 
-    `scan` has the files of a source that is one table, if they are planned already: see `reading.plan_rows`.
+    `scan` has the files of a source that is one table, if they are planned already: see `reading.plan_rows`. `origin` has the columns of
+    a source of which the store keeps a copy, as they are where its rows come from: it has no pins, and its rows are not read.
     """
 
     source: Source
     pins: Pins
     tables: Mapping[str, Granted]
     scan: PlannedScan | None = None
+    origin: Origin | None = None
 
     @property
     def granted(self) -> Granted | None:
         """The table of a source that is one table; None for a query or files."""
-        return None if self.source.table is None else self.tables[self.source.table]
+        name = self.source.catalog_table
+        return None if name is None or self.origin is not None else self.tables[name]
 
     @property
     def table(self) -> Table | None:
@@ -53,11 +57,16 @@ def open_source(runtime: Runtime, source: Source) -> PinnedSource:
 
 
 def open_sources(runtime: Runtime, sources: Iterable[Source]) -> dict[str, PinnedSource | FeatureStoreError]:
-    """Pin sources at their current state, by name; for a source that cannot be opened the error."""
+    """Pin sources at their current state, by name; for a source that cannot be opened the error. Sources of which the store keeps a copy
+    have the columns of their origin instead, which the next run copies.
+    """
     loaded: dict[str, Granted] = {}
     pinned: dict[str, PinnedSource | FeatureStoreError] = {}
     for source in sources:
         try:
+            if source.kept:
+                pinned[source.name] = PinnedSource(source, {}, {}, origin=open_origin(runtime, source))
+                continue
             loaded |= _load(runtime, [name for name in source_tables(source) if name not in loaded])
             pinned[source.name] = _pin(runtime, source, loaded)
         except FeatureStoreError as error:
@@ -67,8 +76,8 @@ def open_sources(runtime: Runtime, sources: Iterable[Source]) -> dict[str, Pinne
 
 def open_source_at(runtime: Runtime, source: Source, pins: Pins) -> PinnedSource | None:
     """The source at the pins of an earlier run; None if snapshots of the pins have expired, or files have changed."""
-    if source.path is not None:
-        return PinnedSource(source, pins, {}) if _file_states(runtime, source.path) == dict(pins) else None
+    if source.files is not None:
+        return PinnedSource(source, pins, {}) if _file_states(runtime, source.files) == dict(pins) else None
     if set(pins) != set(source_tables(source)):
         return None
     loaded = _load(runtime, pins)
@@ -77,9 +86,9 @@ def open_source_at(runtime: Runtime, source: Source, pins: Pins) -> PinnedSource
 
 def source_tables(source: Source) -> tuple[str, ...]:
     """The catalog tables that a source reads; files have none."""
-    if source.path is not None:
+    if source.files is not None:
         return ()
-    return (source.table,) if source.table is not None else query_tables(parse_query(source.sql or ""))
+    return (source.catalog_table,) if source.catalog_table is not None else query_tables(parse_query(source.sql or ""))
 
 
 def _load(runtime: Runtime, names: Iterable[str]) -> dict[str, Granted]:
@@ -88,15 +97,14 @@ def _load(runtime: Runtime, names: Iterable[str]) -> dict[str, Granted]:
 
 
 def _pin(runtime: Runtime, source: Source, loaded: Mapping[str, Granted]) -> PinnedSource:
-    if source.path is not None:
-        return PinnedSource(source, _file_states(runtime, source.path), {})
+    if source.files is not None:
+        return PinnedSource(source, _file_states(runtime, source.files), {})
     of_source = {name: loaded[name] for name in source_tables(source)}
     return PinnedSource(source, {name: source_pins.current_pin(granted.table) for name, granted in of_source.items()}, of_source)
 
 
 def _file_states(runtime: Runtime, path: str) -> dict[str, str]:
-    folders = runtime.source_folders
-    return listing.file_states(listing.list_files(path) if folders is None else confinement.list_allowed_files(path, folders))
+    return listing.file_states(confinement.list_allowed_files(path, runtime.source_folders))
 
 
 def _has_pin(table: Table, pin: str) -> bool:

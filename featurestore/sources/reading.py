@@ -52,19 +52,21 @@ def add_source(
     rows: bool = True,
 ) -> SourceRows:
     """Add the source's raw rows to a session as relation `name`, which replaces an earlier one of that name; without `rows`, an empty
-    relation with its columns.
+    relation with its columns, which may be those of an `origin`.
 
     `reads` limits the columns of a table source; `bounds` prunes files if the event time is a raw column. Raises: as `source_files`;
     NotFound for an expired snapshot.
     """
-    source = pinned.source
-    if source.path is not None:
+    source, table = pinned.source, pinned.source.catalog_table
+    if pinned.origin is not None:
+        return SourceRows(session.add(name, pinned.origin.schema.empty_table()))
+    if source.files is not None:
         files = source_files(runtime, pinned).relation
         return SourceRows(session.add(name, files if rows else _without_rows(_file_columns(runtime, files))))
-    if source.table is not None:
-        granted = pinned.tables[source.table]
-        snapshot_id, schema_id = pinned.read_at(source.table)
-        time = time_range(pinned, source.table, bounds)
+    if table is not None:
+        granted = pinned.tables[table]
+        snapshot_id, schema_id = pinned.read_at(table)
+        time = time_range(pinned, table, bounds)
         if rows and pinned.scan is not None and pinned.scan.covers(time):
             relation = pinned.scan.read(reads, time)
         else:
@@ -79,7 +81,7 @@ def add_source(
 
 def plan_rows(pinned: PinnedSource, bounds: TimeBounds) -> PinnedSource:
     """The source, whose rows within bounds are then read by one plan, in one pass over the table's manifests; only if it is one table."""
-    name = pinned.source.table
+    name = pinned.source.catalog_table
     if name is None:
         return pinned
     snapshot_id, schema_id = pinned.read_at(name)
@@ -104,14 +106,14 @@ def source_files(runtime: Runtime, pinned: PinnedSource) -> ParquetFiles | CsvFi
     times = [name for name in (source.timestamp, source.created) if name and name not in source.columns]
     if runtime.source_folders is not None:
         confinement.refuse_outside(pinned.pins, runtime.source_folders)
-    files = runtime.files.open(pinned.pins, source.format, times)
+    files = runtime.files.open(pinned.pins, source.format, times, source.partitions)
     _require(files, times)
     return files
 
 
 def require_keys(runtime: Runtime, pinned: PinnedSource, keys: Sequence[str]) -> None:
     """Raises: RequestError for a file without one of the key columns, if other files have it."""
-    if pinned.source.path is not None:
+    if pinned.source.files is not None:
         _require(source_files(runtime, pinned), keys)
 
 
@@ -124,7 +126,7 @@ def _require(files: ParquetFiles | CsvFiles, names: Sequence[str]) -> None:
 
 def read_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> dict[str, str]:
     """The types that were inferred from the rows of CSV files, of columns in `reads`."""
-    if pinned.source.path is None:
+    if pinned.source.files is None:
         return {}
     files = source_files(runtime, pinned)
     inferred = files.inferred if isinstance(files, CsvFiles) else {}
@@ -134,7 +136,7 @@ def read_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> 
 def unknown_types(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str]) -> list[str]:
     """A message for each column in `reads` whose type is unknown because no row of the CSV files has a value."""
     source = pinned.source
-    files = source_files(runtime, pinned) if source.path is not None else None
+    files = source_files(runtime, pinned) if source.files is not None else None
     times = {name.lower() for name in (source.timestamp, source.created) if name}
     names = files.unknown if isinstance(files, CsvFiles) else ()
     return [
@@ -156,7 +158,7 @@ def with_known_types(source: Source, types: Mapping[str, str]) -> Source:
 def refuse_changed(pinned: PinnedSource) -> None:
     """Raises: RequestError naming a file that has changed since it was pinned."""
     source = pinned.source
-    if source.path is not None and (path := listing.first_changed(pinned.pins)) is not None:
+    if source.files is not None and (path := listing.first_changed(pinned.pins)) is not None:
         raise RequestError(
             f"the file {path} of source {source.name} was changed, replaced or removed while it was read; nothing was written. Run again",
             path=path,
@@ -165,7 +167,7 @@ def refuse_changed(pinned: PinnedSource) -> None:
 
 def source_folders(pinned: PinnedSource) -> list[str]:
     """The local folders that a session must be able to read for this source; a query's rows are read by another session."""
-    if pinned.source.path is not None:
+    if pinned.source.files is not None:
         return sorted({os.path.dirname(path) for path in pinned.pins})
     return [] if pinned.granted is None else data_folders(pinned.granted)
 
@@ -185,7 +187,7 @@ def source_changes(pinned: PinnedSource, since: Pins, reads: Sequence[str]) -> s
 
     Without changed columns or rows in the result, they are unknown: the whole source must be read.
     """
-    name, granted = pinned.source.table, pinned.granted
+    name, granted = pinned.source.catalog_table, pinned.granted
     if name is None or granted is None:
         return scans.Changes(None)
     before, (now, schema_id) = source_pins.snapshot_id(since.get(name, "")), pinned.read_at(name)

@@ -75,19 +75,19 @@ def source_parts(runtime: Runtime, pinned: PinnedSource, reads: Sequence[str], b
     """The parts of a source with rows within bounds, and maybe others, with the columns `reads` at least; None for a query, whose rows
     only the driver can read. Raises: as `reading.add_source`.
     """
-    source = pinned.source
-    if source.path is not None:
+    table = pinned.source.catalog_table
+    if pinned.source.files is not None:
         opened = source_files(runtime, pinned)
         files = opened.relation
         rows = opened.rows if isinstance(opened, ParquetFiles) else sum(os.path.getsize(path) for path in files.paths) // CSV_ROW_BYTES
         single = [replace(files, parts=(replace(part, paths=(path,)),)) for part in files.parts for path in part.paths]
         return SourceParts(FileReader(tuple(files.folders)), tuple(single), rows)
-    if source.table is None:
+    if table is None:
         return None
-    time = time_range(pinned, source.table, bounds)
+    time = time_range(pinned, table, bounds)
     planned = pinned.scan
     if planned is None or not planned.covers(time):
-        snapshot_id, schema_id = pinned.read_at(source.table)
-        planned = PlannedScan(pinned.tables[source.table], snapshot_id, time, schema_id)
+        snapshot_id, schema_id = pinned.read_at(table)
+        planned = PlannedScan(pinned.tables[table], snapshot_id, time, schema_id)
     scan, parts = planned.ship(reads, time)
     return SourceParts(TableReader(scan), tuple(parts), sum(part.rows for part in parts))

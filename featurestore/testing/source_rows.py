@@ -108,13 +108,13 @@ def _reads(source: Source, rows: Mapping[str, Any]) -> dict[str, set[str]]:
         tree = parse_query(source.sql)
         traced = {column.name for select in tree.find_all(exp.Select) for column in _selected_columns(select, times)}
         return dict.fromkeys(query_tables(tree), traced)
-    return {source.table if source.table is not None and source.name not in rows else source.name: times}
+    return {source.table if source.table is not None and not source.kept and source.name not in rows else source.name: times}
 
 
 def _refuse_missing(source: Source, rows: Mapping[str, Any]) -> None:
     for name in _reads(source, rows):
         if name not in rows:
-            spelled = f"'{source.name}', or for its table '{name}'" if source.table is not None else f"'{name}'"
+            spelled = f"'{source.name}', or for its table '{name}'" if source.table is not None and not source.kept else f"'{name}'"
             reader = f"the query of source {source.name}" if source.sql is not None else f"source {source.name}"
             raise RequestError(f"rows has none for {spelled}, which {reader} reads; give a list of dicts, also an empty one", field=name)
 

@@ -4,6 +4,8 @@ import re
 
 CATALOG = "featurestore"
 """What the catalog of a store is called, unless the setting `catalog_name` says otherwise."""
+KEPT_NAMESPACE = "kept"
+"""The namespace of the tables in which the store keeps the rows of sources."""
 _VERSION = re.compile(r"_v\d+$", re.IGNORECASE)
 """The end of the name of a feature table, after that of its view."""
 _QUOTES = ('"', "`")

@@ -295,7 +295,7 @@ def test_a_csv_spine_goes_by_the_same_rules(tmp_path: Path) -> None:
     "source, said",
     [
         (Source("c", path=["a.csv", "b.csv"], timestamp="t"), r"path: is \['a.csv', 'b.csv'\]; give one path or pattern"),  # type: ignore[arg-type]
-        (Source("c", path="s3://bucket/x.parquet", timestamp="t"), "path= reads files of this machine"),
+        (Source("c", path="ftp://server/x.parquet", timestamp="t"), "is none of s3, gs"),
         (Source("c", path="file:///x.parquet", timestamp="t"), "leave 'file://' out"),
         (Source("c", path="a.parquet", timestamp="t", format=Csv()), "there is no path= that ends in .csv"),
         (Source("c", path="a.csv", timestamp="t", format={"decimal": ","}), "give a Csv"),  # type: ignore[arg-type]

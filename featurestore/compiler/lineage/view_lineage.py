@@ -32,7 +32,7 @@ def source_tables(source: Source) -> tuple[str, ...]:
     """The stored tables that a source reads, or the path of its files. Raises: SqlProblem for SQL that is not accepted."""
     if source.sql is not None:
         return query_tables(parse_query(source.sql))
-    return () if source.written else (str(source.table or source.path),)
+    return () if source.written else (str(source.catalog_table or source.path),)
 
 
 def trace_view(view: FeatureView, tables: Tables) -> Lineage:
@@ -94,7 +94,7 @@ def _trace_view(view: FeatureView, tables: Tables) -> Lineage:
 def _source_relation(source: Source, tables: Tables) -> TracedRelation:
     if source.sql is not None:
         return QueryTracer(tables).query(parse_query(source.sql), {}, None)
-    name = str(source.table or source.path)
+    name = str(source.catalog_table or source.path)
     return stored_relation(name, tables.get(name))
 
 

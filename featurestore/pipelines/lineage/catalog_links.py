@@ -57,7 +57,7 @@ def source_links(runtime: Runtime, known: Registry, views: Mapping[str, Mapping[
     for table, entry in views.items():
         read = entry.get("source_snapshots") or {}
         source = known.view(rows[table]).source if table in rows else None
-        if source is not None and source.path is not None:
+        if source is not None and source.files is not None:
             yield _files_link(runtime, source, read)
             continue
         for name, pin in read.items():
@@ -90,7 +90,7 @@ def _view_link(runtime: Runtime, known: Registry, row: Applied | None, table: st
     if row is None:
         problems.append(f"no version of a view with the table {table} is applied; it was removed")
     else:
-        path = known.view(row).source.path
+        path = known.view(row).source.files
         facts |= {
             "view": row.name,
             "version": row.version,

@@ -49,7 +49,7 @@ def trace_store(runtime: Runtime, known: Registry) -> StoreLineage:
                 view = known.view(row)
                 for table in source_tables(view.source):
                     if table not in columns:
-                        columns[table] = None if view.source.path else column_names(runtime, table)
+                        columns[table] = None if view.source.files else column_names(runtime, table)
                 traced.append(TracedView(row, runtime.features_table(row.table), trace_view(view, columns)))
             except (SqlProblem, Conflict):
                 untraced.append(f"{name} v{row.version}")

@@ -29,7 +29,7 @@ def materialized_datasets(runtime: Runtime, applied: Applied, snapshot_id: int |
     names: dict[str, DatasetName] = {}
     columns: dict[str, list[str] | None] = {}
     for source in source_tables(view.source):
-        if view.source.path is not None:
+        if view.source.files is not None:
             names[source], columns[source] = file_name(source), None
             inputs.append(facets.dataset(names[source], {}))
             continue

@@ -27,8 +27,10 @@ from featurestore.records.recorded_models import recorded_models
 from featurestore.records.runtime import Runtime
 from featurestore.records.stored_sets import MANIFEST, TAG
 from featurestore.sharing.copies import remove_copies
+from featurestore.sources.kept.copied_table import ORIGIN
 from featurestore.values import times
 from featurestore.values.humanize import format_plural
+from featurestore.values.table_names import KEPT_NAMESPACE, is_in
 
 
 def erase(runtime: Runtime, entity: str, key: Any, by: str | None, dry_run: bool = False) -> Erasure:
@@ -79,6 +81,9 @@ class _Search:
         # Training sets before the features that they were made from: then they can be rebuilt at any time, also after an interruption.
         for name, matches in erasure_places.training_set_tables(self._runtime, self._subject).items():
             self._rewrite_training_sets(name, matches)
+        # Copies of sources before the features that they are read for, so that no run computes those again.
+        for name, matches in erasure_places.copy_tables(self._runtime, self._subject).items():
+            self._rewrite(name, matches)
         for name, matches in erasure_places.feature_tables(self._runtime, self._subject):
             self._rewrite(name, matches)
         # Before they are rewritten: what waits now may be logged right after.
@@ -102,7 +107,7 @@ class _Search:
     def _places(self) -> list[str]:
         """The tables that may have the key."""
         features = [name for name, _ in erasure_places.feature_tables(self._runtime, self._subject)]
-        others = (erasure_places.training_set_tables, erasure_places.inference_tables)
+        others = (erasure_places.copy_tables, erasure_places.training_set_tables, erasure_places.inference_tables)
         return [*features, *(name for find in others for name in find(self._runtime, self._subject))]
 
     def _rewrite(self, name: str, matches: Matches, summaries: history_rewrite.Summaries | None = None) -> RewrittenHistory:
@@ -168,6 +173,11 @@ class _Search:
 
     def _look_elsewhere(self, waiting: int | None) -> None:
         for place, rows in erasure_places.source_places(self._runtime, self._subject).items():
+            if rows is not None and is_in(place, KEPT_NAMESPACE):
+                copied = tables.find(self._runtime.catalog, place)
+                origin = place if copied is None else copied.properties.get(ORIGIN, place)
+                self._remaining.append(f"{origin}: the origin of {place}, which was not searched; remove the rows there")
+                continue
             if rows is None:
                 self._remaining.append(f"{place}: source files, which were not searched; remove the rows there")
                 continue

@@ -19,6 +19,7 @@ from featurestore.records import definitions, stored_definition
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.runtime import Runtime
 from featurestore.values.coercion import coerce
+from featurestore.values.table_names import KEPT_NAMESPACE, is_in
 from featurestore.values.value_types import INTEGERS
 
 
@@ -89,6 +90,12 @@ def inference_tables(runtime: Runtime, subject: Subject) -> dict[str, Matches]:
     return found
 
 
+def copy_tables(runtime: Runtime, subject: Subject) -> dict[str, Matches]:
+    """The tables with the rows of sources that the store keeps, and the rows to look for."""
+    places = source_places(runtime, subject)
+    return {name: Matches(rows) for name, rows in places.items() if rows and is_in(name, KEPT_NAMESPACE)}
+
+
 def source_places(runtime: Runtime, subject: Subject) -> dict[str, list[Row] | None]:
     """The tables and files that views with the key read, and the rows to look for; None where only a person can say."""
     known = definitions.read_registry(runtime)
@@ -98,7 +105,7 @@ def source_places(runtime: Runtime, subject: Subject) -> dict[str, list[Row] | N
         if view.source.written:
             continue
         try:
-            columns = {name: None if view.source.path else column_names(runtime, name) for name in source_tables(view.source)}
+            columns = {name: None if view.source.files else column_names(runtime, name) for name in source_tables(view.source)}
             keys = trace_view(view, columns).keys
         except (SqlProblem, Conflict):
             places[f"the source of view {view.name}"] = None
@@ -109,7 +116,7 @@ def source_places(runtime: Runtime, subject: Subject) -> dict[str, list[Row] | N
                 for name, uses in keys.items()
                 if name in subject.values
             }
-            if view.source.path is not None:
+            if view.source.files is not None:
                 places[table] = None
             elif all(len(found) == 1 for found in named.values()) and table != "":
                 row = {next(iter(found)): subject.values[name] for name, found in named.items()}

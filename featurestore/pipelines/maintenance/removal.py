@@ -12,6 +12,7 @@ from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.maintenance import version_tags
+from featurestore.pipelines.maintenance.copy_removal import copy_contents, unread_copies
 from featurestore.pipelines.maintenance.retention import INFERENCE_TAG
 from featurestore.pipelines.training_sets.listing import list_training_sets
 from featurestore.records import definitions, feature_table
@@ -32,7 +33,7 @@ class Removal(Result):
     """The versions of one view or service that were removed, or in a dry run would be.
 
     `services` are older versions of services, such as `churn v1`, that read a removed version and were removed with it.
-    `files` and `bytes` count the files of the feature tables.
+    `files` and `bytes` count the files of the feature tables, and of copies of sources that no other view reads.
     """
 
     kind: Literal["view", "service"]
@@ -118,8 +119,9 @@ def _remove(
         )
     marked = [_mark_removed(row, _identity(runtime, row)) for row in registered]
     rows = [*interrupted, *marked]
+    copies = unread_copies(runtime, known, rows)
     if dry_run:
-        contents = [_contents(runtime, row) for row in rows]
+        contents = [*copy_contents(runtime, copies, drop=False), *(_contents(runtime, row) for row in rows)]
     else:
         if marked:
             _write(runtime, [*marked, *(_mark_removed(row, {}) for row in obsolete)], known.snapshot_id)
@@ -128,7 +130,8 @@ def _remove(
             # Before the tables, by which an interrupted removal is found.
             revoke_all(runtime, Securable(Kind.VIEW, view), runtime.author or None)
             take_out_of_shares(runtime, SharedObject(SharedKind.VIEW, view))
-        contents = [_drop(runtime, row) for row in rows]
+        # Before the tables, by which an interrupted removal is found.
+        contents = [*copy_contents(runtime, copies, drop=True), *(_drop(runtime, row) for row in rows)]
     services = tuple(f"{row.name} v{row.version}" for row in obsolete)
     versions = tuple(row.version for row in rows)
     return Removal("view", view, versions, services, sum(table.files for table in contents), sum(table.bytes for table in contents))

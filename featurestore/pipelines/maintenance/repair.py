@@ -22,6 +22,7 @@ from featurestore.sharing.recipients import RECIPIENT_KEYS
 from featurestore.sharing.shares import shares_table
 from featurestore.values.humanize import format_names
 from featurestore.values.result import SNAPSHOT_ID, Result
+from featurestore.values.table_names import KEPT_NAMESPACE
 
 REPAIR_COMMAND = "featurestore doctor --repair"
 
@@ -119,6 +120,7 @@ def _describe(runtime: Runtime, identifier: str, damage: Damage) -> Repair:
     settings = runtime.settings
     todo = {
         settings.features_namespace: "run featurestore materialize, which computes again what was lost",
+        KEPT_NAMESPACE: "run featurestore materialize, which copies again what was lost",
         settings.training_sets_namespace: "build the named training sets again; all others are complete",
         settings.registry_namespace: lost_in_registries(runtime).get(
             identifier, "it is not rolled back, since this release does not know what that would undo: restore its files from a backup"

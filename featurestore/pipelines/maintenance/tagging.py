@@ -110,7 +110,7 @@ def _all_tables(runtime: Runtime) -> list[str]:
 
 def _sources(view: FeatureView) -> tuple[str, ...]:
     """The tables of the catalog that a view reads; none for SQL of an early release that is not accepted any more."""
-    if view.source.path is not None:
+    if view.source.files is not None:
         return ()
     try:
         return source_tables(view.source)

@@ -2,21 +2,23 @@
 
 import errno
 from collections.abc import Iterable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources, message_of
+from featurestore.errors import FeatureStoreError, MaterializationFailed, NotReady, OutOfResources, copy_error, message_of
 from featurestore.library_messages import PRIVATE, own_message
 from featurestore.masking import logger_of
 from featurestore.pipelines.lineage_events.materializations import MaterializationReports
 from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress, ViewProgress, materialize_view
+from featurestore.pipelines.materialization.run_maintenance import maintain_copies
 from featurestore.records import health, stored_definition
 from featurestore.records.definitions import Applied
 from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
+from featurestore.sources.kept.refresh import CopyRefresh
 from featurestore.values.arguments import WAIT
 
 logger = logger_of(__name__)
@@ -102,10 +104,12 @@ def materialize_views(
         EditionPublisher(runtime) as publisher,
         Leases(runtime, wait.total_seconds()) as leases,
     ):
+        copies = CopyRefresh(runtime, leases)
         for applied in versions:
             reports.start(applied)
             try:
                 view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
+                copies.refresh(view.source, partial(_report_copy, report_or_stop, view.name))
                 done.append(materialize_view(runtime, leases, publisher, applied, view, start, end, report_or_stop))
                 if staged is not None:
                     staged.add(applied.table)
@@ -123,6 +127,7 @@ def materialize_views(
                 if _is_full(error):
                     break
         outcome = _commit_edition(publisher, done, failures, report)
+        maintain_copies(runtime, copies.written)
         for failure in outcome.failures if withheld else ():
             # The words of other libraries may have values of rows.
             failure.error.message = own_message(failure.error)
@@ -131,13 +136,19 @@ def materialize_views(
         return outcome
 
 
+def _report_copy(report: OnViewProgress, view: str, done: int, total: int) -> None:
+    report(ViewProgress(view, "copy", done, total, 0))
+
+
 def _commit_edition(
     publisher: EditionPublisher, done: Sequence[Materialization], failures: Sequence[Failure], report: OnViewProgress
 ) -> Materializations:
     """Make the edition visible. Returns the published views, and those that failed now or before."""
     outcome = publisher.commit()
     unpublished = [
-        Failure(run.view, run.table, _name_view(run.view, copy(outcome.errors[run.table]))) for run in done if run.table in outcome.errors
+        Failure(run.view, run.table, _name_view(run.view, copy_error(outcome.errors[run.table])))
+        for run in done
+        if run.table in outcome.errors
     ]
     runs = [
         replace(run, snapshot_id=published.snapshot_id, published=published.rows)

@@ -40,6 +40,7 @@ from featurestore.pipelines.materialization.compute import (
 from featurestore.pipelines.materialization.distributed_run import DistributedRun
 from featurestore.pipelines.materialization.finished import AppendedRows, FinishedRun, RunResult, combine
 from featurestore.pipelines.materialization.interval import Interval, Span, choose
+from featurestore.pipelines.materialization.rewrite import layout_of
 from featurestore.pipelines.materialization.run_maintenance import maintain_after_run
 from featurestore.pipelines.materialization.view_progress import OnViewProgress, SpanProgress, ViewProgress
 from featurestore.records import feature_table
@@ -158,7 +159,7 @@ def _compute_in_session(
         with reading.naming_changed(source):
             result, appended = _compute_and_commit(runtime, session, applied, view, table, source, checkpoint, report)
         if appended is not None:
-            maintain_after_run(runtime, session, view, table)
+            maintain_after_run(runtime, session, layout_of(view), table)
         yield FinishedRun(result, session, None if table.metadata_location == metadata_before else table, appended)
 
 
@@ -180,7 +181,7 @@ def _compute_and_commit(
     types = reading.read_types(runtime, source, events.reads)
     columns = source_columns.read_columns(source, events.reads)
     changed = source_columns.have_changed(source, state, columns)
-    if changed or (state.through is None and view.source.path is None):
+    if changed or (state.through is None and view.source.files is None):
         source_columns.check_types(session, applied, bound, raw)
     report(ViewProgress(view.name, "read", 0, 1, checkpoint.rows))
     interval = choose(session, view, events, state, source, checkpoint.start, checkpoint.upper, changed)

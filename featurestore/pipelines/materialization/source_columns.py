@@ -31,7 +31,7 @@ def add_columns(runtime: Runtime, session: Session, view: FeatureView, source: P
         raw = inspect_source.add_columns(runtime, session, source)
     except RequestError as error:
         # Errors of files already say what to do.
-        advice = "" if view.source.path else "; change its definition and apply it, or give its tables their columns back"
+        advice = "" if view.source.files else "; change its definition and apply it, or give its tables their columns back"
         error.message = f"{_describe_source(view.source)}: {error.message}{advice}"
         raise
     reading.require_keys(runtime, source, view.entity.keys)
@@ -51,7 +51,7 @@ def bind_source(view: FeatureView, source: PinnedSource, raw: RawColumns, state:
 
 def read_columns(source: PinnedSource, reads: Sequence[str]) -> Columns:
     """The identities of the raw columns `reads` at the source's pinned snapshots."""
-    if source.table is None:
+    if source.granted is None:
         return {name: {} for name in source.tables}
     return {name: column_identity.column_identities(table.table, source.read_at(name)[1], reads) for name, table in source.tables.items()}
 
@@ -61,7 +61,7 @@ def have_changed(source: PinnedSource, state: State, columns: Columns) -> bool:
 
     The state of an earlier release does not have them. Then a column is unchanged if it is the same in every schema of the source.
     """
-    name, table = source.source.table, source.table
+    name, table = source.source.catalog_table, source.table
     if name is None or table is None:
         return False
     before = state.columns.get(name)
@@ -109,7 +109,7 @@ def _missing(source: PinnedSource, problems: Sequence[FieldProblem], state: Stat
 
 def _describe_changes(source: PinnedSource, state: State) -> str:
     """A note on columns that the last run read and that were dropped or renamed since; empty if there are none."""
-    name, table = source.source.table, source.table
+    name, table = source.source.catalog_table, source.table
     if name is None or table is None or name not in state.columns:
         return ""
     schema_id = source.read_at(name)[1]
@@ -123,4 +123,4 @@ def _describe_changes(source: PinnedSource, state: State) -> str:
 
 
 def _describe_source(source: Source) -> str:
-    return f"source {source.name} ({source.table})" if source.table is not None else f"source {source.name}"
+    return f"source {source.name} ({source.catalog_table})" if source.catalog_table is not None else f"source {source.name}"

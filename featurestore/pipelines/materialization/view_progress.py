@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class ViewProgress:
     """Progress of the materialization of one view: `done` of `total` chunks, and the `rows` to append so far.
 
-    `stage` is wait (another process has the view's lease), read, compute, write, publish or done; `total` is 1 until the chunks are
-    known. `seconds_left` estimates the time for the remaining chunks; None before the first is done.
+    `stage` is wait (another process has the view's lease), copy (from the origin of a source), read, compute, write, publish or done;
+    `total` is 1 until the chunks are known. `seconds_left` estimates the time for the remaining chunks; None before the first is done.
     """
 
     view: str

@@ -24,6 +24,8 @@ from featurestore.records.authors import created_property
 from featurestore.records.definitions import Applied
 from featurestore.records.feature_table import DEFINITION, FINGERPRINT
 from featurestore.records.runtime import Runtime
+from featurestore.sources.kept.copied_table import make_copy
+from featurestore.sources.kept.origin import open_origin
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import times
 
@@ -87,11 +89,19 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
     for row in changed:
         if row.kind == "view" and runtime.features_table(row.table) not in created:
             _describe_table(runtime, row)
+    _make_copies(runtime, plan)
     runtime.online.touch()
     record_owner(runtime, [Securable(KINDS[step.kind], step.name) for step in plan.steps if step.action == "create" and step.kind in KINDS])
     # After the objects that they are on. If this is interrupted, the next plan has those that are missing.
     grants.apply_grants(runtime, plan.steps)
     return plan
+
+
+def _make_copies(runtime: Runtime, plan: Plan) -> None:
+    """Create the tables of the rows that the store keeps; a run creates those that are missing if this is interrupted."""
+    for source in plan.definitions.sources:
+        if source.kept and tables.find(runtime.catalog, source.kept_table) is None:
+            make_copy(runtime, source, open_origin(runtime, source).schema)
 
 
 def _ensure_table(runtime: Runtime, row: Applied, base: int | None) -> Table | None:

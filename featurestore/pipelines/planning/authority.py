@@ -135,7 +135,7 @@ class Author:
         policy = rights.declared_policy(Securable(Kind.VIEW, view.name)) if self._manages(view) else None
         if policy is not None and (policy.masks or policy.rows is not None):
             yield Refusal(title, ADMINISTRATOR, None, "it has masks or a row filter, which other features of its might evade")
-        if view.source.path is not None:
+        if view.source.files is not None or view.source.kept:
             yield Refusal(title, ADMINISTRATOR, None, "it reads files of the store's machine")
             return
         try:

@@ -25,7 +25,7 @@ def inspect_if_changed(
         return None
     state = feature_table.state_of(table.properties)
     if isinstance(source, FeatureStoreError):
-        if view.source.path is None and isinstance(source, NotFound | RequestError):
+        if view.source.files is None and isinstance(source, NotFound | RequestError):
             return inspector.inspect(view, source)
         raise source
     if _has_same_columns(source, state):
@@ -37,9 +37,11 @@ def inspect_if_changed(
 def _has_same_columns(source: PinnedSource, state: State) -> bool:
     """Whether the names of the source stand for the same columns and types as in the last run."""
     names = source_tables(source.source)
-    if source.source.path is not None or set(names) != set(state.columns):
+    if source.origin is not None:
+        return False
+    if source.source.files is not None or set(names) != set(state.columns):
         return dict(source.pins) == dict(state.sources)
-    if source.source.table is not None:
-        read = source_columns.read_columns(source, list(state.columns[source.source.table]))
+    if (table := source.source.catalog_table) is not None:
+        read = source_columns.read_columns(source, list(state.columns[table]))
         return not source_columns.have_changed(source, state, read)
     return all(source_pins.schema_id(source.pins[name]) == source_pins.schema_id(state.sources[name]) for name in names)

@@ -44,8 +44,11 @@ class Read:
 
 
 def reads(runtime: Runtime, source: PinnedSource) -> tuple[Read, ...]:
-    """What a backfill of a view's whole history reads of its source: one entry for files, else one for each table."""
-    if source.source.path is not None:
+    """What a backfill of a view's whole history reads of its source: one entry for files and for the origin of a copy, else one for each
+    table."""
+    if source.origin is not None:
+        return (Read(source.source.origin, None, source.origin.files, source.origin.bytes, source.origin.rows),)
+    if source.source.files is not None:
         return (_files(runtime, source),)
     return tuple(_table(name, granted.table) for name, granted in source.tables.items())
 

@@ -41,7 +41,7 @@ def other_catalogs(runtime: Runtime, definitions: Definitions) -> Iterator[Probl
     """A problem for each source and policy that names a table of another catalog; names are those within the catalog."""
     for source in definitions.sources:
         try:
-            names = () if source.path is not None else source_tables(source)
+            names = () if source.files is not None or source.kept else source_tables(source)
         except SqlProblem:
             # Checks of definitions say what is wrong with it.
             continue
@@ -61,7 +61,7 @@ def _foreign(runtime: Runtime, names: tuple[str, ...], field: str, sql: str = ""
 
 
 def _local_source(source: Source, catalog: str) -> Source:
-    table = local_name(source.table, catalog) if isinstance(source.table, str) else source.table
+    table = local_name(source.table, catalog) if isinstance(source.table, str) and source.url is None else source.table
     sql = without_catalog(source.sql, catalog) if isinstance(source.sql, str) else source.sql
     return source if (table, sql) == (source.table, source.sql) else replace(source, table=table, sql=sql)
 

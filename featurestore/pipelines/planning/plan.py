@@ -14,9 +14,11 @@ from featurestore.compiler.views import compile_view
 from featurestore.dsl import documents
 from featurestore.dsl.definitions import KINDS, Definitions, object_title, owner_of
 from featurestore.dsl.service import FeatureService
+from featurestore.dsl.source import is_address
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import Conflict, DefinitionError, Problem, RequestError
 from featurestore.files import confinement
+from featurestore.files.locations import refuse_location
 from featurestore.pipelines.planning import cost
 from featurestore.pipelines.planning.authority import Author
 from featurestore.pipelines.planning.catalog_state import CatalogState, load_catalog_state
@@ -143,14 +145,18 @@ def make_plan(runtime: Runtime, definitions: Definitions, rights: Rights = OPERA
 
 def _forbidden_files(runtime: Runtime, definitions: Definitions) -> Iterator[Problem]:
     """A problem for each source with files that the caller may not read."""
-    folders = runtime.source_folders
+    folders, locations = runtime.source_folders, runtime.source_locations
     for source in definitions.sources:
-        if folders is None or source.path is None:
+        place = source.path if source.url is None else source.url.partition("?")[0]
+        if folders is None or not isinstance(place, str):
             continue
         try:
-            confinement.refuse_pattern(source.path, folders)
+            if is_address(place):
+                refuse_location(place, locations)
+            elif source.url is None:
+                confinement.refuse_pattern(place, folders)
         except RequestError as error:
-            yield definitions.problem("source", source.name, "path", error.message)
+            yield definitions.problem("source", source.name, "path" if source.url is None else "url", error.message)
 
 
 def _taken_names(registry: Registry, definitions: Definitions) -> Iterator[Problem]:

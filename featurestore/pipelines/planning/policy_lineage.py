@@ -61,7 +61,7 @@ def lineage_problems(
             view = registry.view(row)
             for table in source_tables(view.source):
                 if table not in columns:
-                    columns[table] = None if view.source.path else column_names(runtime, table)
+                    columns[table] = None if view.source.files else column_names(runtime, table)
                     hidden.update(_joined(runtime, folded(table), columns[table] or (), hidden))
             policy = policies.get(f"VIEW {row.name}", TablePolicy(row.name))
             traced.append(TracedVersion(row, folded(runtime.features_table(row.table)), trace_view(view, columns), policy))
