@@ -48,24 +48,31 @@ def given_views(home: Path, rows: int, keys: int, days: int, start: int = data.S
     The rows of each view, and the spine, also lie as files beside it.
     """
     with FeatureStore(home=home / "store") as store:
-        store.catalog.create_namespace("raw")
-        endless, week = [], []
-        for seed in range(views):
-            table = data.readings(rows, keys, FEATURES, days, seed, start)
-            pq.write_table(table, home / f"view{seed}.parquet", compression="zstd", row_group_size=131_072)
-            store.catalog.create_table(f"raw.view{seed}", schema=table.schema).append(table)
-            source = Source(f"view{seed}", table=f"raw.view{seed}", timestamp="event_time")
-            features = [name for name in table.schema.names if name.startswith("r")]
-            thing = Entity("thing", keys="key")
-            endless.append(FeatureView(f"view{seed}", entity=thing, source=source, features=features))
-            week.append(FeatureView(f"week{seed}", entity=thing, source=source, features=features, ttl=TTL))
-        spine = data.spine(rows // 2, keys, days, start=start)
-        pq.write_table(spine, home / "spine.parquet")
-        few = FeatureService("few", features=[endless[0]["r0_f0", "r0_f1", "r0_f2"]])
-        ratio = FeatureService("ratio", features=endless, derived={"ratio": "r0_f0 / (1 + abs(r0_f1))"})
-        store.apply([FeatureService("endless", features=endless), FeatureService("week", features=week), few, ratio])
+        services = add_sources(store, home, rows, keys, days, start, views)
+        store.apply(services)
         store.materialize()
-    return spine
+    return pq.read_table(home / "spine.parquet")
+
+
+def add_sources(
+    store: FeatureStore, home: Path, rows: int, keys: int, days: int, start: int = data.START, views: int = VIEWS
+) -> list[FeatureService]:
+    """Fill the sources of a store, and write them and the spine as files to `home`; returns the services of `given_views`."""
+    store.catalog.create_namespace("raw")
+    endless, week = [], []
+    for seed in range(views):
+        table = data.readings(rows, keys, FEATURES, days, seed, start)
+        pq.write_table(table, home / f"view{seed}.parquet", compression="zstd", row_group_size=131_072)
+        store.catalog.create_table(f"raw.view{seed}", schema=table.schema).append(table)
+        source = Source(f"view{seed}", table=f"raw.view{seed}", timestamp="event_time")
+        features = [name for name in table.schema.names if name.startswith("r")]
+        thing = Entity("thing", keys="key")
+        endless.append(FeatureView(f"view{seed}", entity=thing, source=source, features=features))
+        week.append(FeatureView(f"week{seed}", entity=thing, source=source, features=features, ttl=TTL))
+    pq.write_table(data.spine(rows // 2, keys, days, start=start), home / "spine.parquet")
+    few = FeatureService("few", features=[endless[0]["r0_f0", "r0_f1", "r0_f2"]])
+    ratio = FeatureService("ratio", features=endless, derived={"ratio": "r0_f0 / (1 + abs(r0_f1))"})
+    return [FeatureService("endless", features=endless), FeatureService("week", features=week), few, ratio]
 
 
 def by_duckdb(home: Path, ttl: str | None = None, **config: str) -> pa.Table:

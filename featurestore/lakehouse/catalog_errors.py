@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featurestore.errors import FeatureStoreError, NotReady, OutOfResources
 from featurestore.lakehouse.newest_states import NewestStates, SeenState, refuse_older
+from featurestore.lakehouse.object_errors import ObjectError
 
 UNREACHABLE = (SQLAlchemyError, OSError, RESTError, ValidationError, NotImplementedError)
 """What is raised when a catalog or warehouse cannot be reached (network and HTTP errors are OSErrors; a malformed response raises
@@ -35,19 +36,27 @@ NO_BUCKET = "NO_SUCH_BUCKET"
 """What pyarrow says of a bucket that does not exist."""
 
 _STORAGE = (
-    ((NO_BUCKET,), "the bucket of the warehouse does not exist", "create or restore it, or correct the setting warehouse"),
+    ((NO_BUCKET, "NoSuchBucket"), "the bucket of the warehouse does not exist", "create or restore it, or correct the setting warehouse"),
     (
         ("ExpiredToken", "TokenRefreshRequired"),
         "the credentials for the warehouse have expired",
         "run the same again; if it fails again, put new ones in the setting catalog, or let the catalog hand out longer ones",
     ),
     (
-        ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"),
+        (
+            *("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"),
+            *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "InvalidToken"),
+        ),
         "the warehouse does not accept these credentials",
         "check those in the setting catalog, or in the environment, or what the catalog hands out, and what they may read and write",
     ),
+    (
+        ("SLOW_DOWN", "SlowDown", "ServiceUnavailable", "InternalError", "SERVICE_UNAVAILABLE", "INTERNAL_FAILURE"),
+        "the object store of the warehouse refused requests, also when they were sent again",
+        "run the same again later; if it fails again, ask who runs it for a higher limit",
+    ),
 )
-"""What pyarrow says of a warehouse that answers, with what it means and what to do."""
+"""What pyarrow or S3 says of a warehouse that answers, with what it means and what to do."""
 
 _CATALOG_CALLS = (
     "load_table",
@@ -77,11 +86,19 @@ def to_store_error(error: Exception, action: str) -> FeatureStoreError:
     if is_disk_full(error):
         return OutOfResources(f"{action}: no space left; free some, then run the same again", reason=reason, resource="disk")
     if isinstance(error, OSError) and (storage := next((row for row in _STORAGE if any(word in str(error) for word in row[0])), None)):
-        return NotReady(f"{action}: {storage[1]}; {storage[2]}", reason=reason)
+        return NotReady(f"{action}: {storage[1]}{_about(error)}; {storage[2]}", reason=reason)
+    if isinstance(error, ObjectError) and not isinstance(error, FileNotFoundError):
+        silent = "the object store of the warehouse did not answer completely, also when it was asked again"
+        todo = "check that it runs, and s3.endpoint in the setting catalog, then run the same again"
+        return NotReady(f"{action}: {silent}{_about(error)}; {todo}", reason=reason)
     meaning, todo = next(
         ((meaning, todo) for error_types, meaning, todo in _messages() if isinstance(error, error_types)), ("failed", "see the reason")
     )
     return NotReady(f"{action}: the catalog {meaning}; {todo}", reason=reason)
+
+
+def _about(error: Exception) -> str:
+    return f" ({error.address})" if isinstance(error, ObjectError) else ""
 
 
 def is_disk_full(error: Exception) -> bool:

@@ -35,6 +35,7 @@ from pyiceberg.table.update import (
 from featurestore.errors import CommitConflict, CommitUnknown, FeatureStoreError, NotReady
 from featurestore.lakehouse.catalog_errors import UNREACHABLE, drop_connections, is_disk_full, to_store_error
 from featurestore.lakehouse.commit_outcome import has_landed
+from featurestore.lakehouse.object_errors import ObjectError
 from featurestore.lakehouse.refusals import refusal
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
 from featurestore.lakehouse.table import Table
@@ -266,7 +267,7 @@ def _is_refusal(table: Table, error: Exception) -> bool:
     if isinstance(table.iceberg.catalog, MetastoreCatalog):
         # Metadata are written before they are swapped in. The same updates applied to the state that the handle shows, so a ValueError
         # means that the table has changed since.
-        return (isinstance(error, OSError) and is_disk_full(error)) or isinstance(error, ValueError)
+        return (isinstance(error, OSError) and is_disk_full(error)) or isinstance(error, ValueError | ObjectError)
     if isinstance(error, NotImplementedError):
         return True
     if not isinstance(error, RESTError) or isinstance(error, CommitStateUnknownException | ServerError | ServiceUnavailableError):

@@ -13,13 +13,13 @@ from featurestore.errors import CommitConflict
 from featurestore.lakehouse import folders, tables
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, stage_properties
-from featurestore.lakehouse.local_io import parse_location
+from featurestore.lakehouse.local_io import parse_location, preload
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements
 from featurestore.lakehouse.table import Table
 from featurestore.redaction import without_secrets
 
 LOOKUP_BATCH = 1000
-"""How many files are looked up by one request."""
+"""How many files are looked up together."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class _FileChecker:
         self._table = table
         self._there: dict[str, bool] = {}
         self._of: dict[str, tuple[str, ...]] = {}
+        self._listed: frozenset[str] | None = None
 
     def missing(self, snapshot: Snapshot) -> tuple[str, ...]:
         """The missing files of a snapshot; those that only a missing manifest list or manifest names are unknown."""
@@ -105,6 +106,8 @@ class _FileChecker:
         self._look([manifest.manifest_path for manifest in manifests])
         gone = [manifest.manifest_path for manifest in manifests if not self._there[manifest.manifest_path]]
         files: list[str] = []
+        known = [manifest.manifest_path for manifest in manifests]
+        preload(self._table.iceberg.io, [path for path in known if self._there[path] and path not in self._of])
         for manifest in manifests:
             path = manifest.manifest_path
             if self._there[path] and path not in self._of:
@@ -114,10 +117,24 @@ class _FileChecker:
         self._look(files)
         return (*gone, *(path for path in files if not self._there[path]))
 
+    def _list(self, filesystem: pafs.FileSystem, folder: str) -> frozenset[str]:
+        """The paths in the folder of a table on an object store, which lists a thousand by one request; elsewhere none."""
+        if self._listed is None:
+            found: list[pafs.FileInfo] = []
+            if not isinstance(filesystem, pafs.LocalFileSystem):
+                found = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True, recursive=True))
+            self._listed = frozenset(info.path for info in found if info.type == pafs.FileType.File)
+        return self._listed
+
     def _look(self, locations: Collection[str]) -> bool:
         """Whether all of these files exist."""
-        filesystem, _ = folders.filesystem(self._table.iceberg.io, self._table.iceberg.location())
+        filesystem, folder = folders.filesystem(self._table.iceberg.io, self._table.iceberg.location())
+        listed = self._list(filesystem, folder)
         unknown = [location for location in dict.fromkeys(locations) if location not in self._there]
+        for location in unknown:
+            if parse_location(location, self._table.iceberg.io.properties)[2] in listed:
+                self._there[location] = True
+        unknown = [location for location in unknown if location not in self._there]
         for start in range(0, len(unknown), LOOKUP_BATCH):
             several = unknown[start : start + LOOKUP_BATCH]
             paths = [parse_location(location, self._table.iceberg.io.properties)[2] for location in several]

@@ -3,21 +3,22 @@
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.io import OutputStream
 from pyiceberg.manifest import DataFile
 from pyiceberg.table.metadata import TableMetadata
 
 from featurestore.errors import FeatureStoreError, OutOfResources, RequestError
 from featurestore.lakehouse.catalog_errors import is_disk_full, to_store_error
 from featurestore.lakehouse.commits import outcome_unknown
-from featurestore.lakehouse.local_io import parse_location, pyarrow_io
+from featurestore.lakehouse.local_io import delete_files, parse_location, pyarrow_io
 from featurestore.lakehouse.row_groups import (
     ROW_GROUP_ROWS,
     column_paths,
@@ -30,6 +31,9 @@ from featurestore.lakehouse.table import Table
 from featurestore.masking import logger_of
 
 logger = logger_of(__name__)
+
+SENDERS = 4
+"""How many files are sent to an object store while the next ones are written: each of up to 16 MiB is in memory."""
 
 
 class DataFiles:
@@ -47,6 +51,9 @@ class DataFiles:
         self._kept: list[str] = []
         self._sent = False
         self._described: dict[str, DataFile] = {}
+        self._senders: ThreadPoolExecutor | None = None
+        self._places = BoundedSemaphore(SENDERS)
+        self._sent_files: list[Future[None]] = []
         self.paths: list[str] = []
         self.rows = 0
 
@@ -55,13 +62,18 @@ class DataFiles:
 
         Raises: OutOfResources when the disk is full. After any failure the files are deleted.
         """
-        with self.discard_on(BaseException), self._room():
+        with self.discard_on(BaseException), self._room(), self._sending_files():
             self._write_part(batches, month_of, group_rows)
         return self
 
     def write_together(self, parts: Sequence[Iterable[pa.RecordBatch]], month_of: str | None = None) -> "DataFiles":
         """As `write`, for parts that are written at the same time, each by a thread of its own and into files of its own."""
-        with self.discard_on(BaseException), self._room(), ThreadPoolExecutor(len(parts), "write") as threads:
+        with (
+            self.discard_on(BaseException),
+            self._room(),
+            self._sending_files(),
+            ThreadPoolExecutor(len(parts), "write") as threads,
+        ):
             for done in [threads.submit(self._write_part, part, month_of, ROW_GROUP_ROWS) for part in parts]:
                 done.result()
         return self
@@ -83,14 +95,15 @@ class DataFiles:
 
         Raises: OutOfResources when there is no space left.
         """
-        for path in paths:
-            folder = next((folder for folder in self._folders if folder in path.parents), None)
-            if folder is not None:
-                self.paths.append(f"{self._folders[folder]}/{path.relative_to(folder).as_posix()}")
-                continue
-            self.paths.append(self._table.iceberg.location_provider().new_data_location(f"{self._name()}.parquet"))
-            with self._room(), path.open("rb") as source, self._table.iceberg.io.new_output(self.paths[-1]).create(overwrite=True) as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
+        with self._room(), self._sending_files():
+            for path in paths:
+                folder = next((folder for folder in self._folders if folder in path.parents), None)
+                if folder is not None:
+                    self.paths.append(f"{self._folders[folder]}/{path.relative_to(folder).as_posix()}")
+                    continue
+                self.paths.append(self._table.iceberg.location_provider().new_data_location(f"{self._name()}.parquet"))
+                with path.open("rb") as source, self._file(self.paths[-1]) as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
         self.rows += rows
 
     def keep(self, paths: Iterable[str], rows: int) -> None:
@@ -112,7 +125,8 @@ class DataFiles:
         paths = [*self._kept, *self.paths]
         with self._room():
             new = [path for path in paths if path not in self._described]
-            self._described |= {path: self._description(metadata, path) for path in new}
+            with ThreadPoolExecutor(SENDERS, "describe") as threads:
+                self._described |= dict(zip(new, threads.map(lambda path: self._description(metadata, path), new), strict=True))
         return [self._described[path] for path in paths]
 
     def _description(self, metadata: TableMetadata, path: str) -> DataFile:
@@ -140,13 +154,10 @@ class DataFiles:
         """Delete the files unless a commit of them may have landed; failures are logged, and maintenance removes those files later."""
         if self._sent:
             return
-        for path in self.paths:
-            try:
-                self._table.iceberg.io.delete(path)
-            except FileNotFoundError:
-                continue
-            except OSError:
-                logger.warning("the unused data file %s cannot be deleted", path, exc_info=True)
+        try:
+            delete_files(self._table.iceberg.io, self.paths)
+        except OSError:
+            logger.warning("unused data files of %s cannot be deleted, such as %s", self._table.name, self.paths[0], exc_info=True)
         for folder in self._folders:
             # Maintenance removes what cannot be deleted here.
             shutil.rmtree(folder, ignore_errors=True)
@@ -193,9 +204,7 @@ class DataFiles:
         with self._lock:
             path = self._table.iceberg.location_provider().new_data_location(f"{self._name()}.parquet")
             self.paths.append(path)
-        # The name is unique, so the check for an existing file would only cost a request.
-        sink = self._table.iceberg.io.new_output(path).create(overwrite=True)
-        try:
+        with self._file(path) as sink:
             groups = row_groups(batches, group_rows)
             first = next(groups, self._schema.empty_table())
             paths, distinct = column_paths(first), distinct_columns(first)
@@ -214,9 +223,44 @@ class DataFiles:
                     writer.write_table(group, row_group_size=group_rows)
                     with self._lock:
                         self.rows += group.num_rows
-            sink.close()
+
+    @contextmanager
+    def _file(self, path: str) -> Iterator[OutputStream]:
+        """A new file, which is complete when `_sending_files` ends; after a failure of the block it is not, or not there."""
+        # The name is unique, so the check for an existing file would only cost a request.
+        sink = self._table.iceberg.io.new_output(path).create(overwrite=True)
+        try:
+            yield sink
+            self._close(sink)
         except BaseException:
             # The first failure is the one to report; closing a broken stream only repeats it.
             with suppress(OSError):
-                sink.close()
+                sink.abort() if hasattr(sink, "abort") else sink.close()
             raise
+
+    def _close(self, sink: OutputStream) -> None:
+        if self._senders is None or not hasattr(sink, "abort"):
+            sink.close()
+            return
+        self._places.acquire()
+
+        def send() -> None:
+            try:
+                sink.close()
+            finally:
+                self._places.release()
+
+        with self._lock:
+            self._sent_files.append(self._senders.submit(send))
+
+    @contextmanager
+    def _sending_files(self) -> Iterator[None]:
+        """Files on an object store are sent while the block goes on, and are there when it ends."""
+        self._sent_files = []
+        try:
+            with ThreadPoolExecutor(SENDERS, "send") as self._senders:
+                yield
+        finally:
+            self._senders = None
+        for sent in self._sent_files:
+            sent.result()

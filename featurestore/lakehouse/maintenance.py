@@ -23,7 +23,7 @@ from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, reload, retry
 from featurestore.lakehouse.fence import commit_fenced, is_fence
 from featurestore.lakehouse.granted import Granted
-from featurestore.lakehouse.local_io import parse_location
+from featurestore.lakehouse.local_io import delete_files, parse_location, preload
 from featurestore.lakehouse.recent_snapshots import files_of_recent_snapshots
 from featurestore.lakehouse.requirements import StagedUpdates, as_loaded
 from featurestore.lakehouse.table import Table
@@ -216,6 +216,10 @@ def remove_orphan_files(
 
 def _delete(table: Table, paths: Iterable[str]) -> None:
     filesystem, home = folders.filesystem(table.iceberg.io, table.iceberg.location())
+    scheme = table.location.partition("://")[0]
+    if scheme in ("s3", "s3a", "s3n"):
+        delete_files(table.iceberg.io, [f"{scheme}://{path}" for path in paths])
+        return
     for path in paths:
         # Commits delete old metadata files as well.
         with suppress(FileNotFoundError):
@@ -308,9 +312,12 @@ def _reachable(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
     locations = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     locations |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
     manifests: dict[str, ManifestFile] = {}
-    for snapshot in snapshots:
+    known = list(snapshots)
+    preload(table.iceberg.io, [snapshot.manifest_list for snapshot in known])
+    for snapshot in known:
         locations.add(snapshot.manifest_list)
         manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.iceberg.io)}
+    preload(table.iceberg.io, manifests)
     for path, manifest in manifests.items():
         locations.add(path)
         locations |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.iceberg.io, discard_deleted=True)}

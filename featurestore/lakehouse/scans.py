@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -93,19 +94,22 @@ def ordered_file_paths(granted: Granted, snapshot_id: int, ordered_by: str) -> t
     data = [task.file for task in plan_scan(granted, snapshot_id, None)]
     if len(data) > 1:
         data.sort(key=lambda file: int(from_bytes(ice.LongType(), file.lower_bounds[field.field_id])))
-    locations, filesystem = split_locations(granted, data)
+    locations, _ = split_locations(granted, data)
+    properties = granted.table.iceberg.io.properties
+    scheme, host, _ = locations[0] if locations else parse_location(granted.table.iceberg.location(), properties)
+    filesystem = pyarrow_io().PyArrowFileIO(properties).fs_by_scheme(scheme, host)
     return [path if scheme == "file" else file.file_path for file, (scheme, _, path) in zip(data, locations, strict=True)], filesystem
 
 
-def split_locations(granted: Granted, data: Sequence[DataFile]) -> tuple[list[tuple[str, str, str]], pafs.FileSystem]:
-    """Scheme, host and path of each file, and the filesystem that opens the paths. Raises: NotYet if there is more than one."""
+def split_locations(granted: Granted, data: Sequence[DataFile]) -> tuple[list[tuple[str, str, str]], bool]:
+    """Scheme, host and path of each file, and whether they are on this machine. Raises: NotYet if they are on several filesystems."""
     table = granted.table
     properties = table.iceberg.io.properties
     locations = [parse_location(file.file_path, properties) for file in data]
     hosts = {(scheme, netloc) for scheme, netloc, _ in locations} or {parse_location(table.iceberg.location(), properties)[:2]}
     if len(hosts) > 1:
         raise NotYet(f"the files of {table.name} are on more than one filesystem; they can be read from only one")
-    return locations, pyarrow_io().PyArrowFileIO(properties).fs_by_scheme(*hosts.pop())
+    return locations, {scheme for scheme, _ in hosts} == {"file"}
 
 
 def read_snapshot(
@@ -227,13 +231,40 @@ def _stream(table: Table, schema: Schema, tasks: list[FileScanTask], *, keep: bo
 
 def _batches(table: Table, schema: Schema, tasks: list[FileScanTask], arrow: pa.Schema, keep: bool) -> Iterator[pa.RecordBatch]:
     columns = repr(schema.fields) if keep else ""
-    # One file at a time: pyiceberg reads ahead without limit when it gets all of them.
-    for task in tasks:
-        path = _local_path(table, task) if keep else None
-        if path is not None and task.file.file_size_in_bytes <= SMALL_BYTES and task.file.record_count <= SMALL_ROWS:
-            yield from SMALL_FILES.read(path, columns, partial(_read_file, table, schema, task, arrow))
-        else:
-            yield from _file_batches(table, schema, task, arrow)
+    # One local file at a time: pyiceberg reads ahead without limit when it gets all of them.
+    for remote, several in groupby(tasks, lambda task: _is_remote(table, schema, task)):
+        if remote:
+            yield from _remote_batches(table, schema, list(several), arrow)
+            continue
+        for task in several:
+            path = _local_path(table, task) if keep else None
+            if path is not None and task.file.file_size_in_bytes <= SMALL_BYTES and task.file.record_count <= SMALL_ROWS:
+                yield from SMALL_FILES.read(path, columns, partial(_read_file, table, schema, task, arrow))
+            else:
+                yield from _file_batches(table, schema, task, arrow)
+
+
+def _is_remote(table: Table, schema: Schema, task: FileScanTask) -> bool:
+    """Whether a file is elsewhere, and Arrow reads its columns as they are."""
+    plain = not task.delete_files and task.file.file_format == FileFormat.PARQUET and all(f.field_type.is_primitive for f in schema.fields)
+    return plain and _local_path(table, task) is None
+
+
+def _remote_batches(table: Table, schema: Schema, tasks: Sequence[FileScanTask], arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
+    # Imported here: most commands run in a folder.
+    from featurestore.lakehouse.object_parquet import read_ahead  # noqa: PLC0415
+
+    by_path = {task.file.file_path: task for task in tasks}
+    with translating_errors(f"reading {table.name}"):
+        for file, batches in read_ahead(
+            table.iceberg.io, [task.file for task in tasks], lambda footer: _names_in(footer.schema.to_arrow_schema(), schema)
+        ):
+            if batches is None:
+                yield from _mapped_batches(table, schema, by_path[file.file_path], arrow)
+                continue
+            names, rows = batches
+            for batch in rows:
+                yield _selected(batch, names, arrow, table.name)
 
 
 def _read_file(table: Table, schema: Schema, task: FileScanTask, arrow: pa.Schema) -> list[pa.RecordBatch]:
@@ -241,17 +272,25 @@ def _read_file(table: Table, schema: Schema, task: FileScanTask, arrow: pa.Schem
 
 
 def _file_batches(table: Table, schema: Schema, task: FileScanTask, arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
-    name = table.name
     plain = _open_plain_file(table, schema, task)
-    if plain is not None:
-        file, names = plain
-        with file:
-            for batch in file.iter_batches(columns=names):
-                columns = [batch.column(column) for column in names]
-                yield cast_batch(pa.RecordBatch.from_arrays(columns, arrow.names), arrow, name)
+    if plain is None:
+        yield from _mapped_batches(table, schema, task, arrow)
         return
+    file, names = plain
+    with file:
+        for batch in file.iter_batches(columns=names):
+            yield _selected(batch, names, arrow, table.name)
+
+
+def _mapped_batches(table: Table, schema: Schema, task: FileScanTask, arrow: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows of a file that pyiceberg maps to the columns, without its deleted rows."""
     for batch in pyarrow_io().ArrowScan(table.iceberg.metadata, table.iceberg.io, schema, AlwaysTrue()).to_record_batches([task]):
-        yield cast_batch(batch, arrow, name)
+        yield cast_batch(batch, arrow, table.name)
+
+
+def _selected(batch: pa.RecordBatch, names: Sequence[str], arrow: pa.Schema, table: str) -> pa.RecordBatch:
+    columns = [batch.column(column) for column in names]
+    return cast_batch(pa.RecordBatch.from_arrays(columns, arrow.names), arrow, table)
 
 
 def _open_plain_file(table: Table, schema: Schema, task: FileScanTask) -> tuple[pq.ParquetFile, list[str]] | None:
@@ -263,11 +302,17 @@ def _open_plain_file(table: Table, schema: Schema, task: FileScanTask) -> tuple[
     if path is None or not all(field.field_type.is_primitive for field in schema.fields):
         return None
     file = pq.ParquetFile(path)
-    names = {
-        field.metadata[type_mapping.FIELD_ID]: field.name for field in file.schema_arrow if type_mapping.FIELD_ID in (field.metadata or {})
-    }
-    field_ids = [str(field.field_id).encode() for field in schema.fields]
-    if len(names) != len(file.schema_arrow) or len(set(names.values())) != len(names) or not set(field_ids) <= names.keys():
+    names = _names_in(file.schema_arrow, schema)
+    if names is None:
         file.close()
         return None
-    return file, [names[field_id] for field_id in field_ids]
+    return file, names
+
+
+def _names_in(stored: pa.Schema, schema: Schema) -> list[str] | None:
+    """The names that columns have in a file, by their field ids; None if it lacks one, or has columns without ids or of one name."""
+    names = {field.metadata[type_mapping.FIELD_ID]: field.name for field in stored if type_mapping.FIELD_ID in (field.metadata or {})}
+    field_ids = [str(field.field_id).encode() for field in schema.fields]
+    if len(names) != len(stored) or len(set(names.values())) != len(names) or not set(field_ids) <= names.keys():
+        return None
+    return [names[field_id] for field_id in field_ids]

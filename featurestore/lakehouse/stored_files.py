@@ -1,10 +1,10 @@
 """The Parquet files of a snapshot, local or remote, for readers that select columns and row groups with Arrow."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 from pyiceberg import types as ice
 from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import FileFormat
@@ -17,10 +17,13 @@ from featurestore.lakehouse import scans, type_mapping
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.scan_plan import TimeRange, plan_scan, projected_schema
 
+if TYPE_CHECKING:
+    from featurestore.lakehouse.object_parquet import RemoteFiles
+
 
 @dataclass(frozen=True)
 class StoredFiles:
-    """Parquet files of a snapshot that have no deleted rows, as paths in `filesystem` (None: the local one).
+    """Parquet files of a snapshot that have no deleted rows; `remote` reads them by path where they are not on this machine.
 
     `columns` are the snapshot's; the reader must check how a file stores them. Files may have rows outside of the requested time range;
     `extents` has one element per file. `relation` returns the rows of some of the files for DuckDB.
@@ -30,7 +33,7 @@ class StoredFiles:
     extents: tuple[Extent, ...]
     columns: tuple[Column, ...]
     relation: Callable[[Collection[str]], IcebergFiles | pa.RecordBatchReader]
-    filesystem: pafs.FileSystem | None = None
+    remote: "RemoteFiles | None" = None
 
 
 def stored_files(granted: Granted, snapshot_id: int, columns: Sequence[str], time: TimeRange) -> StoredFiles | None:
@@ -52,7 +55,7 @@ def stored_files(granted: Granted, snapshot_id: int, columns: Sequence[str], tim
     ):
         return None
     try:
-        locations, filesystem = scans.split_locations(granted, [task.file for task in tasks])
+        locations, is_local = scans.split_locations(granted, [task.file for task in tasks])
     except NotYet:
         return None
     by_path = {path: task for (_, _, path), task in zip(locations, tasks, strict=True)}
@@ -61,8 +64,15 @@ def stored_files(granted: Granted, snapshot_id: int, columns: Sequence[str], tim
         extents,
         tuple(Column(field.field_id, field.name, sql_type or "") for field, sql_type in sql_types),
         lambda paths: scans.relation(granted, schema, [by_path[path] for path in paths]),
-        None if isinstance(filesystem, pafs.LocalFileSystem) else filesystem,
+        None if is_local else _remote_files(granted, by_path),
     )
+
+
+def _remote_files(granted: Granted, tasks: Mapping[str, FileScanTask]) -> "RemoteFiles":
+    # Imported here: most commands run in a folder.
+    from featurestore.lakehouse.object_parquet import RemoteFiles  # noqa: PLC0415
+
+    return RemoteFiles(granted.table.iceberg.io, {path: task.file for path, task in tasks.items()})
 
 
 def _extent(task: FileScanTask, field: NestedField) -> Extent | None:

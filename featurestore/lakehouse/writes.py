@@ -20,6 +20,7 @@ from featurestore.lakehouse.casting import cast_batches
 from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import ATTEMPTS, begin, commit, stage_properties
 from featurestore.lakehouse.data_files import DataFiles
+from featurestore.lakehouse.local_io import preload
 from featurestore.lakehouse.requirements import StagedUpdates, add_requirements, as_loaded
 from featurestore.lakehouse.table import Table
 
@@ -278,4 +279,5 @@ def _current_files(table: Table) -> list[DataFile]:
     current = table.iceberg.current_snapshot()
     manifests: list[Any] = current.manifests(table.iceberg.io) if current else []
     data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
+    preload(table.iceberg.io, [manifest.manifest_path for manifest in data])
     return [entry.data_file for manifest in data for entry in manifest.fetch_manifest_entry(table.iceberg.io, discard_deleted=True)]

@@ -10,12 +10,11 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from featurestore.errors import NotReady
 from featurestore.joins.gather.as_of import NO_ROW
-from featurestore.joins.gather.row_groups import LogFiles, RowGroup
+from featurestore.joins.gather.row_groups import LogFiles, Remote, RowGroup
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values.arrays import single_array
 from featurestore.values.int64 import Numbers, to_arrow, to_nullable_arrow
@@ -87,8 +86,8 @@ class MemoryRows:
 class FileRows:
     """The rows of row groups of stored files, in order. `take` reads only the row groups with requested rows."""
 
-    def __init__(self, types: Mapping[str, pa.DataType], groups: Sequence[RowGroup], filesystem: pafs.FileSystem | None = None) -> None:
-        self._types, self._groups, self._filesystem = types, groups, filesystem
+    def __init__(self, types: Mapping[str, pa.DataType], groups: Sequence[RowGroup], remote: Remote | None = None) -> None:
+        self._types, self._groups, self._remote = types, groups, remote
         self._first = np.cumsum([0, *(group.extent.rows for group in groups)])
 
     @property
@@ -108,7 +107,7 @@ class FileRows:
     def lots(self, names: Sequence[str], rows: int) -> Iterator[tuple[int, pa.Table]]:
         """Yield these columns of all rows in order, some row groups at a time. Raises: NotReady when a file cannot be read."""
         for start, end in self._cut(rows):
-            yield int(self._first[start]), FileRows(self._types, self._groups[start:end], self._filesystem).read(names)
+            yield int(self._first[start]), FileRows(self._types, self._groups[start:end], self._remote).read(names)
 
     def take(self, names: Sequence[str], positions: Numbers) -> list[pa.ChunkedArray]:
         """These columns of the rows at these positions. Raises: NotReady when a file cannot be read."""
@@ -121,7 +120,7 @@ class FileRows:
         for start, end in self._cut(READ_ROWS):
             first, last = np.searchsorted(ordered, [self._first[start], self._first[end]])
             if first < last:
-                part = FileRows(self._types, self._groups[start:end], self._filesystem)
+                part = FileRows(self._types, self._groups[start:end], self._remote)
                 parts.append(part._take(names, ordered[first:last] - self._first[start]))
         places = np.full(len(positions), NO_ROW)
         begin = int(np.searchsorted(ordered, 0))
@@ -157,7 +156,7 @@ class FileRows:
         # Requests to a remote filesystem are few and large: of about REQUEST_BYTES, or one column.
         together = (
             [[name] for name in names]
-            if self._filesystem is None
+            if self._remote is None
             else group_by_size(names, lambda name: sum(group.bytes(name) for group in groups), REQUEST_BYTES)
         )
 
@@ -170,7 +169,7 @@ class FileRows:
 
     def _read(self, names: Sequence[str], groups: Sequence[RowGroup]) -> list[pa.ChunkedArray]:
         files = [list(groups_of_file) for _, groups_of_file in groupby(groups, key=lambda group: group.path)]
-        if self._filesystem is None:
+        if self._remote is None:
             tables = [self._table(names, groups_of_file) for groups_of_file in files]
         else:
             with ThreadPoolExecutor(REQUESTS) as threads:
@@ -179,10 +178,13 @@ class FileRows:
 
     def _table(self, names: Sequence[str], groups: Sequence[RowGroup]) -> pa.Table:
         """Columns of row groups of one file."""
-        first, far = groups[0], self._filesystem is not None
+        first, numbers = groups[0], [group.number for group in groups]
         try:
-            with pq.ParquetFile(first.path, metadata=first.footer, filesystem=self._filesystem, pre_buffer=far) as file:
-                table = file.read_row_groups([group.number for group in groups], columns=list(names), use_threads=False)
+            if self._remote is not None and first.footer is not None:
+                table = self._remote.read(first.path, first.footer, numbers, names)
+            else:
+                with pq.ParquetFile(first.path, metadata=first.footer) as file:
+                    table = file.read_row_groups(numbers, columns=list(names), use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise NotReady(f"the data file {first.path} cannot be read", reason=str(error)) from error
         for name in names:
@@ -195,7 +197,7 @@ def file_rows(files: LogFiles, groups: Sequence[RowGroup]) -> FileRows | None:
     """The rows of these row groups; None if DuckDB must read some of the files."""
     if any(group.footer is None for group in groups):
         return None
-    return FileRows({column.name: plain_arrow_type(column.sql_type) for column in files.columns}, groups, files.filesystem)
+    return FileRows({column.name: plain_arrow_type(column.sql_type) for column in files.columns}, groups, files.remote)
 
 
 @dataclass(frozen=True)

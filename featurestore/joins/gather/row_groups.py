@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from featurestore.compiler.log_diff import DELETED
@@ -16,8 +15,18 @@ from featurestore.spines.columns import plain_arrow_type
 TIME = "feature_timestamp"
 
 
+class Remote(Protocol):
+    """Parquet files that are not on this machine, by path. Raises: OSError, ArrowException."""
+
+    def footer(self, path: str) -> pq.FileMetaData:
+        """The footer of a file."""
+
+    def read(self, path: str, footer: pq.FileMetaData, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
+        """Columns of row groups of a file."""
+
+
 class LogFiles(Protocol):
-    """Parquet files with a log's rows, and possibly others, as paths in `filesystem` (None: the local one).
+    """Parquet files with a log's rows, and possibly others; `remote` reads them where they are not on this machine.
 
     `columns` are the log's; the reader must check how a file stores them. `extents` has one element per file.
     """
@@ -32,7 +41,7 @@ class LogFiles(Protocol):
     def columns(self) -> Sequence[Column]: ...
 
     @property
-    def filesystem(self) -> pafs.FileSystem | None: ...
+    def remote(self) -> "Remote | None": ...
 
     @property
     def relation(self) -> Callable[[Collection[str]], Relation]:
@@ -73,7 +82,7 @@ def row_groups(files: LogFiles, path: str, extent: Extent) -> list[RowGroup]:
     The same if the file cannot be opened: DuckDB then reports what is wrong.
     """
     try:
-        footer = pq.read_metadata(path, filesystem=files.filesystem)
+        footer = pq.read_metadata(path) if files.remote is None else files.remote.footer(path)
     except (OSError, pa.ArrowException):
         return [RowGroup(path, None, 0, extent)]
     schema = footer.schema.to_arrow_schema()

@@ -157,7 +157,7 @@ def open_log(workspace: Workspace, view: ViewJoin, keep: int) -> ViewLog:
     newest = next(older, Section((), None))
     rows: LogRows | None = file_rows(files, newest.groups)
     # For remote files, one stream is faster if most rows are needed.
-    if files.filesystem is not None and newest.rows * 2 > sum(extent.rows for extent in files.extents):
+    if files.remote is not None and newest.rows * 2 > sum(extent.rows for extent in files.extents):
         in_memory = rows_in_memory(workspace.session, view, view.rows(), keep)
         if in_memory is not None:
             return ViewLog(workspace, view, in_memory, in_buckets=False)
