@@ -1,10 +1,11 @@
 """Keep what a registry table says in memory, and follow the table."""
 
+import copy
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from featurestore.errors import NotReady
 from featurestore.lakehouse import tables
@@ -34,6 +35,7 @@ class RegistryFollower(ABC, Generic[RecordsT]):
         self._read_at: str | None = ""
         self._records: RecordsT | None = None
         self._looked = -KEPT_SECONDS
+        self._is_frozen = False
 
     @property
     def is_loaded(self) -> bool:
@@ -47,6 +49,8 @@ class RegistryFollower(ABC, Generic[RecordsT]):
 
     def refresh(self) -> None:
         """Read what has changed. Raises: NotReady."""
+        if self._is_frozen:
+            return
         with self._lock:
             began = self._clock()
             pointer = tables.pointer(self._runtime.catalog, self._identifier)
@@ -57,16 +61,29 @@ class RegistryFollower(ABC, Generic[RecordsT]):
                 self._read_at = None if table is None else table.metadata_location
             self._looked = began
 
+    def frozen(self) -> Self:
+        """The registry as it is now, whatever changes later: one verb must not see two states. Raises: NotReady, as reading it does."""
+        if self._is_frozen:
+            return self
+        records = self._fresh()
+        frozen = copy.copy(self)
+        frozen._records, frozen._is_frozen = records, True
+        # Answers may be from other records: those were read meanwhile.
+        frozen._forget()
+        return frozen
+
     @abstractmethod
     def _read(self, table: Table | None) -> RecordsT:
         """The records of the table; None: there is no such table yet."""
 
     @abstractmethod
     def _forget(self) -> None:
-        """Forget what was computed from the records before."""
+        """Forget what was computed from the records before, without changing it for a copy."""
 
     def _fresh(self) -> RecordsT:
         """The records. Raises: NotReady if they were not read lately."""
+        if self._is_frozen and self._records is not None:
+            return self._records
         if self._on_demand and self._clock() - self._looked >= KEPT_SECONDS:
             self.refresh()
         records = self._records

@@ -36,6 +36,13 @@ class Rights:
         """Whether the principal may do everything."""
         return self.principal.is_administrator
 
+    def frozen(self) -> "Rights":
+        """The rights as they are now, whatever is granted, revoked or hidden later. Raises: NotReady."""
+        if self.is_unlimited:
+            return self
+        book = None if self.book is None else self.book.frozen()
+        return Rights(self.principal, book, None if self.policies is None else self.policies.frozen())
+
     @property
     def has_any(self) -> bool:
         """Whether the principal has any privilege at all. Raises: NotReady."""

@@ -11,7 +11,7 @@ from featurestore.values import times
 
 
 def check_standing(runtime: Runtime, claim: Claim) -> Rights:
-    """Check that the API key of a principal is still accepted, and that it still has its rights, which are returned.
+    """Check that the API key of a principal is still accepted, and that it still has its rights, which are returned as they are now.
 
     Raises: Forbidden; NotReady.
     """
@@ -29,9 +29,9 @@ def check_standing(runtime: Runtime, claim: Claim) -> Rights:
         return Rights(principal)
     book = GrantBook(runtime)
     book.refresh()
-    policies = PolicyBook(runtime, on_demand=True)
+    policies = PolicyBook(runtime)
     policies.refresh()
-    rights = Rights(principal, book, policies)
+    rights = Rights(principal, book, policies).frozen()
     if not claim.needs:
         rights.require_unlimited("this job")
     for privilege, on in claim.needs:

@@ -19,6 +19,8 @@ from featurestore.errors import FeatureStoreError, Forbidden
 from featurestore.joins import join
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
 from featurestore.pipelines.training_sets.spooled import spool
+from featurestore.spines.reading import load_spine
+from featurestore.spines.spine import Spine
 from featurestore.store import PrincipalStore
 from featurestore.store.feature_store import confine
 from tests.worlds import STAMP, load_source
@@ -290,3 +292,30 @@ def test_jobs_build_for_whom_they_were_asked(store: FeatureStore, tmp_path: Path
     assert SECRET not in json.dumps(built.read().read_all().to_pylist(), default=str)
     with pytest.raises(Forbidden, match="other policies"):
         him(store, "pii").get_training_set(asked.id)
+
+
+def test_a_verb_reads_rows_and_records_policies_in_one_state(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = him(store)
+    changes: list[TablePolicy] = [TablePolicy("shop.plain", rows=RowFilter("customer_id = 1")), TablePolicy("plain", declassify_rows=True)]
+
+    def load_and_change(*arguments: Any) -> Spine:
+        """Read the spine; then a policy is made stricter, and another request of the same principal follows it."""
+        read = load_spine(*arguments)
+        store.apply(changes)
+        assert "TABLE shop.plain" in {rule.on for rule in person.policies()}
+        return read
+
+    sql = "SELECT customer_id, at AS asked_at FROM shop.plain"
+    request = TrainingSetRequest.of("churn", sql, "asked_at", name="state")
+    monkeypatch.setattr("featurestore.pipelines.training_sets.prepared.load_spine", load_and_change)
+    try:
+        asked = person.prepare_training_set(request)
+        assert (asked.spine.rows, set(asked.policies)) == (3, {"VIEW profile"}), "as before the change"
+        monkeypatch.undo()
+        with pytest.raises(Forbidden, match="have changed since"):
+            person._store.backend.store_training_set(asked)
+        now = person.prepare_training_set(request)
+        assert (now.spine.rows, set(now.policies)) == (1, {"VIEW profile", "TABLE shop.plain"})
+        assert now.id != asked.id
+    finally:
+        store.apply([TablePolicy("shop.plain"), TablePolicy("plain")])

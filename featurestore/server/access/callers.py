@@ -13,5 +13,8 @@ class Callers:
         self._store = store
 
     def of(self, request: Request) -> PrincipalStore:
-        """The verbs with the rights of whoever sends the request. Raises: Forbidden on a path that acts for nobody."""
-        return PrincipalStore(self._store, rights_of(request.scope))
+        """The verbs with the rights of whoever sends the request, as they are now: one request sees one state of grants and policies.
+
+        Raises: Forbidden on a path that acts for nobody; NotReady if grants or policies cannot be read.
+        """
+        return PrincipalStore(self._store, rights_of(request.scope).frozen())

@@ -27,16 +27,26 @@ class PrincipalVerbs:
     """A store, the rights of one principal, and the checks that each method makes."""
 
     def __init__(self, store: FeatureStore, rights: Rights, refresh: Callable[[], None] = lambda: None) -> None:
-        """`refresh` is called before rights are looked at, to follow the grants."""
+        """`refresh` is called before rights are looked at, to follow the grants.
+
+        From then on they are as they were, so that a verb reads all rows, and records what was in force, in one state.
+        """
         self._store, self._given, self._refresh = copy.copy(store), rights, refresh
-        runtime = store._runtime.for_author(rights.principal.name)
-        self._store._runtime = runtime if rights.is_unlimited else runtime.for_reader(rights)
+        self._followed = rights
+        self._read_as(rights)
         self._training_sets = store.settings.training_sets_namespace
 
     @property
     def _rights(self) -> Rights:
         self._refresh()
+        if not self._followed.is_unlimited:
+            self._given = self._followed.frozen()
+            self._read_as(self._given)
         return self._given
+
+    def _read_as(self, rights: Rights) -> None:
+        runtime = self._store._runtime.for_author(rights.principal.name)
+        self._store._runtime = runtime if rights.is_unlimited else runtime.for_reader(rights)
 
     @property
     def principal(self) -> Principal:
