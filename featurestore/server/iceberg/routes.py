@@ -162,7 +162,7 @@ class IcebergCatalog:
         return Response(content, media_type="application/json", headers=headers)
 
     async def _run(self, request: Request, read: Callable[[ReadableTables], T]) -> T:
-        readable = ReadableTables(self._runtime, rights_of(request.scope))
+        readable = ReadableTables(self._runtime, rights_of(request.scope).frozen())
         return await self._threads.run(request, lambda: read(readable))
 
 

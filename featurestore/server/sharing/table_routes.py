@@ -123,8 +123,8 @@ class TableRoutes:
         entry = shares.table(share, schema, table)
         snapshot = open_snapshot(self._runtime, entry, as_of(body.version, body.timestamp))
         base = self._url.rstrip("/") if self._url is not None else f"{request.url.scheme}://{request.url.netloc}"
-        rights = replace(rights_of(request.scope), principal=recipient_principal(shares.recipient))
-        # Before the files: if other rules come meanwhile, their addresses do not hold.
+        rights = replace(rights_of(request.scope), principal=recipient_principal(shares.recipient)).frozen()
+        # Of the same state as the files: if other rules come meanwhile, their addresses do not hold.
         rules = rules_of(rights, entry.on, self._runtime.settings)
         files = list_shared_files(self._runtime, self._copies, snapshot, shares, rights, body.limitHint)
         return _answer(snapshot, [self._file_line(copy, entry, principal, base, rules) for copy in files])
