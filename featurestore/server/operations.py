@@ -107,6 +107,11 @@ def needs_of_materialization(store: PrincipalStore, body: MaterializationBody) -
     return store.needs_of_materialization(body.names)
 
 
+def needs_of_publication(store: PrincipalStore, body: PublicationBody) -> list[Requirement] | None:
+    """MANAGE on each view; for all views, the rights of an administrator."""
+    return store.needs_of_publication(body.names)
+
+
 def needs_of_rebuild(store: PrincipalStore, body: RebuildBody) -> list[Requirement] | None:
     """READ on the training set."""
     return store.needs_of_training_sets(body.id)
@@ -153,6 +158,7 @@ OPERATIONS: Sequence[Operation] = (
         check_views,
         "Publish feature tables to the online store, as the next materialization would, without computing features.",
         "Tables that it has published stay published.",
+        needs_of_publication,
     ),
     Operation(
         handlers.VERIFICATION,

@@ -36,6 +36,7 @@ ROOT = Path(featurestore.__file__).parent
 GUARDS = {"access/rights.py", "records/operator.py", "sharing/readable.py"}
 AS_OPERATOR = {
     "pipelines/lineage/impact.py",
+    "pipelines/materialization/edition.py",
     "pipelines/materialization/outcome.py",
     "pipelines/planning/apply.py",
     "pipelines/planning/plan.py",

@@ -49,7 +49,7 @@ VERBS: dict[str, Verb] = {
     "write_table": (["WRITE ON VIEW spending"], lambda store: store.write_table("spending", [{"k": 1, "x": 2.0}])),
     "history": (CATALOG, lambda store: store.history("customer_orders")),
     "create_training_set": (ADMINISTRATOR, lambda store: store.create_training_set(shop.spine(), [], "churned")),
-    "publish": (ADMINISTRATOR, lambda store: store.publish()),
+    "publish": (["MANAGE ON VIEW customer_orders"], lambda store: store.publish("customer_orders")),
     "verify_online": (ADMINISTRATOR, lambda store: store.verify_online()),
     "remove_version": (["MANAGE ON VIEW customer_orders"], lambda store: store.remove_version("customer_orders", 1, dry_run=True)),
     "remove_view": (["MANAGE ON VIEW customer_orders"], lambda store: store.remove_view("customer_orders", dry_run=True)),
@@ -268,7 +268,7 @@ def test_a_build_does_not_read_what_it_stores(store: FeatureStore, him: Principa
         with pytest.raises(Forbidden, match=r"READ on TABLE training_sets\.mine"):
             read()
     with pytest.raises(Forbidden, match="rights of the store"):
-        job.publish(full=True)
+        job.verify_online()
     with pytest.raises(Forbidden, match="SERVICE plain"):
         job.point_in_time("plain", shop.spine(), "asked_at")
     give(store, ["READ ON TABLE training_sets.mine"])

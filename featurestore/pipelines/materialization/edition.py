@@ -184,9 +184,11 @@ class EditionPublisher:
 def publish_views(runtime: Runtime, versions: Iterable[Applied], full: bool) -> list[Publication]:
     """Publish versions of views, which become visible together. A version that was never materialized has nothing to publish.
 
+    Rows are read as the store does, whoever asked: none of them is returned.
+
     Raises: CommitConflict if others publish or empty a table during each attempt; the other tables are published.
     """
-    requested = list(versions)
+    runtime, requested = runtime.as_operator(), list(versions)
     with EditionPublisher(runtime) as publisher:
         for applied in requested:
             view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)

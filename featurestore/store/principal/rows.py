@@ -65,9 +65,16 @@ class PrincipalRows(PrincipalVerbs):
 
     @recorded
     def publish(self, names: str | Sequence[str] | None = None, full: bool = False) -> list[Publication]:
-        """An administrator."""
-        self._require_unlimited("publish")
-        return self._store.publish(names, full)
+        """MANAGE on each view; of all views, an administrator."""
+        needs = self.needs_of_publication(view_names(names))
+        if needs is None:
+            self._require_unlimited("publishing all views")
+        self.require_all(needs or ())
+        return self._call(self._store.publish, names, full)
+
+    def needs_of_publication(self, names: Sequence[str] | None) -> list[Requirement] | None:
+        """MANAGE on each view; None, the rights of an administrator, for all views."""
+        return None if names is None else [(Privilege.MANAGE, Securable(Kind.VIEW, name)) for name in names]
 
     @recorded
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:

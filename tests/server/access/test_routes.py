@@ -68,13 +68,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/recipients/{name}": {"shares": []},
     "/v1/recipients/{name}/keys": {"expires": "1d"},
     "/v1/materializations": {"names": ["customer_orders"]},
+    "/v1/publications": {"names": ["customer_orders"]},
     "/v1/rebuilds": {"id": "mine-0"},
     "/v1/comparisons": {"a": "mine-0", "b": "mine-1"},
 }
 """The bodies of routes that look at them before they can say whether the caller may."""
 QUERIES = {"DELETE /v1/grants": GRANT, "DELETE /v1/shares/{name}/tables": {"on": "VIEW customer_orders"}}
 """The query parameters that routes demand."""
-JOBS = ("/v1/materializations/{id}", "/v1/rebuilds/{id}", "/v1/comparisons/{id}")
+JOBS = ("/v1/materializations/{id}", "/v1/publications/{id}", "/v1/rebuilds/{id}", "/v1/comparisons/{id}")
 """Routes of jobs that only those who asked for them may see: for others there are none."""
 ICEBERG = {
     "/iceberg/v1/featurestore/namespaces": (200, None),
