@@ -23,6 +23,19 @@ class RowCutter:
         self._cuts = last + 1 if self._from_left else width - first
         self._first = 0 if self._from_left else max(first - 1, 0)
 
+    def cut_one(self, value: bytes) -> list[bytes] | None:
+        """The pieces of a row of which no value has a comma, what was not cut as one; None for another, which `cut` parses or refuses.
+
+        The piece of the value at a place is at `piece_of(place)`.
+        """
+        if value.count(b",") != self._width - 1:
+            return None
+        return value.split(b",", self._cuts) if self._from_left else value.rsplit(b",", self._cuts)
+
+    def piece_of(self, place: int) -> int:
+        """Where `cut_one` has the value at a place that was given."""
+        return place - self._first
+
     def cut(self, values: Sequence[bytes]) -> "CutRows | ParsedRows | None":
         """The rows with these values as JSON; None if one has more or fewer values: all are counted together, which finds a damaged row.
 

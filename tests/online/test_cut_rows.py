@@ -59,3 +59,15 @@ def test_invalid_bytes_are_an_error_where_they_are_read(damaged: bytes) -> None:
     assert cut is not None
     with pytest.raises(orjson.JSONDecodeError):
         cut.read([1])
+
+
+@given(ROWS)
+def test_a_row_that_is_cut_alone_has_the_same_pieces(drawn: tuple[list[list[Any]], set[int], set[int]]) -> None:
+    rows, places, _ = drawn
+    cutter = RowCutter(len(rows[0]), places)
+    for row in rows:
+        pieces = cutter.cut_one(encode(row))
+        assert (pieces is None) is (encode(row).count(b",") != len(row) - 1)
+        if pieces is not None:
+            assert b",".join(pieces) == encode(row)
+            assert [orjson.loads(pieces[cutter.piece_of(place)]) for place in places] == [row[place] for place in places]

@@ -126,9 +126,18 @@ class _EncodedPolicy:
         self._masked = [(place_of(name), _encoder(sql_type)) for name, sql_type in zip(compiled.masked, function.types[1:], strict=True)]
         cut = {*inputs.places, *self._nulls, *(place for place, _ in self._masked)}
         self._cutter = RowCutter(len(table.columns), cut) if cut else None
+        self._one = self._cutter if not (inputs.parts or inputs.reads_time or self._have_length) else None
+        if self._one is not None:
+            self._read_one = [self._one.piece_of(place) for place in inputs.places]
+            self._null_one = [self._one.piece_of(place) for place in self._nulls]
+            self._put_one = [(self._one.piece_of(place), encode) for place, encode in self._masked]
 
     def show(self, keys: Column, rows: Column) -> ViewRows | None:
         """As `EncodedPolicies.show`, of this view."""
+        if self._one is not None and len(rows) == 1 and (row := rows[0]) is not None:
+            one = self._show_one(self._one, row)
+            if one is not None:
+                return one
         stored = [row for row in rows if row is not None] if None in rows else cast(Sequence[bytes], rows)
         count = len(stored)
         if not count:
@@ -153,6 +162,32 @@ class _EncodedPolicy:
         for (place, encode), column in zip(self._masked, masked, strict=True):
             cut.put(place, encode_each(column, encode))
         return _place(rows, visible, cut.pieces())
+
+    def _show_one(self, cutter: RowCutter, row: bytes) -> ViewRows | None:
+        """As `show`, of one row of numbers, which most lookups ask for; None for one that `show` has to compute.
+
+        Raises: orjson.JSONDecodeError.
+        """
+        pieces = cutter.cut_one(values_of(row))
+        if pieces is None or not self._most_rows:
+            return None
+        columns: list[Sequence[Any]] = []
+        if self._read_one:
+            content = b"[%b]" % b",".join([pieces[piece] for piece in self._read_one])
+            values, may_have_text = orjson.loads(content), b'"' in content
+            if len(values) != len(self._read_one):
+                return None
+            columns = [parse([value], may_have_text) for parse, value in zip(self._inputs.parsers, values, strict=True)]
+        computed = self._function.evaluate(columns, 1)
+        if computed is None:
+            return None
+        if not computed[0][0]:
+            return [None], [[piece] for piece in pieces]
+        for piece in self._null_one:
+            pieces[piece] = _NULL
+        for (piece, encode), column in zip(self._put_one, computed[1:], strict=True):
+            pieces[piece] = encode(column[0])
+        return [row], [[b",".join(pieces)]]
 
     def _is_brief(self, columns: Sequence[Sequence[Any]], count: int) -> bool:
         inputs = {str(index): column for index, column in enumerate(zip(self._types, columns, strict=True))}
