@@ -30,7 +30,9 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
 # Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere.
-MAY_BE_ABSENT = tuple(f"could not import '{name}'" for name in ("daft", "pyspark", "ray", "snowpark_connect_deps_iceberg", "torch"))
+MAY_BE_ABSENT = tuple(
+    f"could not import '{name}'" for name in ("airflow", "daft", "dagster", "pyspark", "ray", "snowpark_connect_deps_iceberg", "torch")
+)
 
 _make_context = ssl.create_default_context
 _context_of_authorities = functools.cache(functools.partial(_make_context, cafile=certifi.where()))

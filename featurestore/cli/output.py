@@ -28,6 +28,12 @@ def print_json(value: Any) -> None:
     click.echo(json_encoding.dumps(value, default=json_encoding.plain, option=json_encoding.OPTIONS | orjson.OPT_INDENT_2))
 
 
+def print_line(value: Any) -> None:
+    """One JSON document in one line, written at once: for readers that wait for the next one."""
+    click.echo(json_encoding.dumps(value, default=json_encoding.plain))
+    sys.stdout.flush()
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
     """Print a table without lines; columns in `right` are right-aligned. Cells may contain rich markup."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=any(columns))

@@ -5,6 +5,7 @@ before. So nothing has to be recorded when a snapshot expires, however often tha
 """
 
 import re
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -15,6 +16,10 @@ from pyiceberg.manifest import ManifestFile, read_manifest_list
 
 from featurestore.lakehouse.table import Table
 
+_UNREADABLE = (FileNotFoundError, EOFError, ValueError, zlib.error)
+"""What a manifest list raises that an earlier removal of orphan files has deleted, or whose process was killed while it wrote it: no
+commit has such a list.
+"""
 _MANIFEST_LIST = re.compile(r"snap-(\d+)-\d+-[0-9a-f-]+\.avro")
 
 
@@ -31,8 +36,7 @@ def files_of_recent_snapshots(table: Table, listed: Collection[pafs.FileInfo], s
     recent = [name for name in lists.keys() - kept if name in after or _snapshot_id(name) in parents]
     manifests: dict[str, ManifestFile] = {}
     for name in recent:
-        # What an earlier removal of orphan files has deleted is not needed any more.
-        with suppress(FileNotFoundError):
+        with suppress(*_UNREADABLE):
             file = table.iceberg.io.new_input(_location(table, name))
             manifests |= {manifest.manifest_path: manifest for manifest in read_manifest_list(file)}
     data = (path for manifest in manifests.values() for path in _data_files(table, manifest))
@@ -51,8 +55,8 @@ def _snapshot_id(name: str) -> str:
 
 
 def _parent(table: Table, name: str) -> str | None:
-    """The id of the snapshot before that of a manifest list; None without one, or if the list was deleted meanwhile."""
-    with suppress(FileNotFoundError), AvroFile[ManifestFile](table.iceberg.io.new_input(_location(table, name))) as reader:
+    """The id of the snapshot before that of a manifest list; None without one, or if the list is unreadable."""
+    with suppress(*_UNREADABLE), AvroFile[ManifestFile](table.iceberg.io.new_input(_location(table, name))) as reader:
         return reader.header.meta.get("parent-snapshot-id")
     return None
 

@@ -4,10 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from featurestore.errors import NotReady
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.table import Table
 from featurestore.records import source_pins
 from featurestore.values import times
+from featurestore.values.humanize import format_duration
 
 DEFINITION = "featurestore.definition"
 """The table property with the document of the view."""
@@ -21,6 +23,8 @@ CORRECTIONS = "featurestore.corrections"
 TYPES = "featurestore.source-types"
 NEWEST = "featurestore.newest-event"
 RAN = "featurestore.materialized-at"
+MOST_AHEAD_US = 15 * 60 * 1_000_000
+"""How far a run goes on from a stamp that is ahead of the time; more is a clock that is wrong."""
 DROPPED_BEFORE = "featurestore.folded-before"
 """The table property with the time from which known="then" is exact: superseded versions were dropped before it."""
 
@@ -64,6 +68,24 @@ class State:
             RAN: times.text(self.ran) or "",
             **({TYPES: json.dumps(dict(self.types), sort_keys=True)} if self.types else {}),
         }
+
+
+def next_stamp(table: str, last: int | None, now: int) -> int:
+    """The `created_timestamp` of a run's rows: the time, or just after `last`, the stamp of the run before, where that is later.
+
+    So stamps never go back in a table, whatever clocks say. All in microseconds. Raises: NotReady if `last` lies further ahead than clocks
+    that are set differ.
+    """
+    if last is None or last < now:
+        return now
+    if last - now > MOST_AHEAD_US:
+        raise NotReady(
+            f"the last run of {table} is stamped {times.text(last)}, {format_duration(last - now)} ahead of the time here,"
+            f" {times.text(now)}; nothing was written. Set the clock that is wrong, and run again. If it was that of the last run, also"
+            f" set the table's property {RAN} to the right time",
+            table=table,
+        )
+    return last + 1
 
 
 def state_of(properties: Mapping[str, str]) -> State:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import FeatureStore, Settings
+from featurestore.errors import NotReady
 from featurestore.values import times
 from tests.faults import life
 from tests.faults.wires import wire
@@ -46,6 +47,30 @@ def test_rows_are_stamped_by_the_clock_of_the_catalog(
             store.materialize("last", end="2026-01-05")
         (stamp,) = created(store)
         assert before - 3_000_000 <= times.micros(stamp) <= NOW() + 3_000_000
+
+
+def test_stamps_never_go_back_and_a_clock_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two machines on one folder, whose clocks are apart."""
+    settings = Settings(home=tmp_path / "home")
+    with FeatureStore(settings=settings) as ahead, FeatureStore(settings=settings) as behind:
+        life.begin(ahead)
+        ahead.apply(life.declare())
+        with clock(monkeypatch, MINUTES):
+            ahead.materialize("last", end="2026-01-03")
+        (first,) = created(ahead)
+        behind.materialize("last", end="2026-01-05")
+        assert created(behind) == [first, first + timedelta(microseconds=1)]
+        assert ahead.materialize("last", end="2026-01-05")[0].rows_appended == 0
+        with (
+            clock(monkeypatch, -2 * MINUTES),
+            pytest.raises(NotReady, match=r"ahead of the time here, .* nothing was written. Set the clock"),
+        ):
+            behind.materialize("last")
+        with clock(monkeypatch, -2 * MINUTES):
+            assert behind.materialize("last", end="2026-01-05")[0].rows_appended == 0, "what has nothing to write is not refused"
+        with clock(monkeypatch, 2 * MINUTES):
+            ahead.materialize("last")
+        assert created(ahead)[-1] > first + timedelta(microseconds=1)
 
 
 def test_a_correction_wins_although_the_clock_went_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from featurestore.errors import CommitConflict, Conflict, FeatureStoreError, Not
 from featurestore.lakehouse import damage, maintenance, tables, writes
 from featurestore.lakehouse.catalog import open_catalog
 from featurestore.lakehouse.table import Table
+from featurestore.records.leases import Leases
 from tests import s3
 from tests.faults import life
 from tests.lakehouse import postgres
 from tests.lakehouse.data import EVENTS, events, reader
+from tests.worlds import load_source
 
 ROWS = events((1, "2026-01-01", "a"))
 
@@ -150,6 +152,31 @@ def test_the_files_of_another_catalog_in_the_same_database_stay(tmp_path: Path) 
         with pytest.raises(CommitConflict):
             writes.append(stale(catalog, own), reader(ROWS), summary={})
         other.close()
+
+
+def test_two_stores_with_different_catalog_names_share_a_database_and_nothing_else(tmp_path: Path) -> None:
+    """Their tables have the same names, and so have their leases."""
+
+    def opened(name: str) -> FeatureStore:
+        catalog = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "name": name}
+        return FeatureStore(settings=Settings(home=tmp_path / name, catalog=catalog))
+
+    with opened("first") as first, opened("second") as second:
+        for store, rows in ((first, 60), (second, 20)):
+            load_source(store, "raw.s", life.events(0, rows))
+            store.apply(life.declare())
+        with Leases(first.backend.runtime, 0) as held:
+            held.take("features.last_v1")
+            second.materialize(wait=timedelta(0))
+        assert first.catalog.load_table("features.last_v1").current_snapshot() is None
+        first.materialize()
+        assert [len(store.catalog.load_table("features.last_v1").scan().to_arrow()) for store in (first, second)] == [60, 20]
+        assert all(table.note is None for table in second.maintain(older_than=timedelta(0)))
+        second.remove_service("service")
+        second.remove_view("last")
+        assert len(first.online_features("service", [{"k": 0}]).rows) == 1
+        assert first.verify_online("last")[0].missing == 0
+        assert [view.name for view in second.views()] == ["counts"]
 
 
 def stale(catalog: Catalog, table: Table) -> Table:

@@ -164,6 +164,19 @@ def test_what_may_still_be_read_is_not_swept_though_it_has_expired(both: Catalog
     assert len(files(table)) == 1
 
 
+@pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.99])
+def test_a_manifest_list_that_a_killed_process_began_is_an_orphan_like_others(catalog: Catalog, part: float) -> None:
+    table, _ = snapshots(catalog, 2)
+    (whole, *_) = Path(table.location.removeprefix("file://"), "metadata").glob("snap-*.avro")
+    content = whole.read_bytes()
+    begun = whole.with_name("snap-4711-0-00000000-0000-0000-0000-000000000000.avro")
+    begun.write_bytes(content[: int(part * len(content))])
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    assert maintenance.remove_orphan_files(table, hour_ago).files == 0, "it may be written still"
+    os.utime(begun, (hour_ago.timestamp() - 1, hour_ago.timestamp() - 1))
+    assert maintenance.remove_orphan_files(table, hour_ago) == RemovedFiles(1, int(part * len(content)))
+
+
 def test_sweep_leaves_young_files(catalog: Catalog) -> None:
     table, _ = snapshots(catalog, 1)
     old, young = orphan(table, "data/old.parquet"), orphan(table, "data/young.parquet")

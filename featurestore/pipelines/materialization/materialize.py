@@ -14,13 +14,13 @@ from featurestore.pipelines.materialization.checks import Outcome
 from featurestore.pipelines.materialization.edition import EditionPublisher
 from featurestore.pipelines.materialization.finished import FinishedRun
 from featurestore.pipelines.materialization.run import run
-from featurestore.pipelines.materialization.view_progress import OnViewProgress, ViewProgress
+from featurestore.pipelines.materialization.view_progress import OnViewProgress, StopRun, ViewProgress
 from featurestore.records.definitions import Applied
 from featurestore.records.leases import Leases
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 
-__all__ = ["Materialization", "OnViewProgress", "ViewProgress", "materialize_view"]
+__all__ = ["Materialization", "OnViewProgress", "StopRun", "ViewProgress", "materialize_view"]
 
 ATTEMPTS = 50
 """Number of attempts of a run. A conflict means that another run made progress, and its finished chunks are not computed again."""

@@ -12,7 +12,7 @@ from featurestore.library_messages import PRIVATE, own_message
 from featurestore.masking import logger_of
 from featurestore.pipelines.lineage_events.materializations import MaterializationReports
 from featurestore.pipelines.materialization.edition import EditionPublisher
-from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress, ViewProgress, materialize_view
+from featurestore.pipelines.materialization.materialize import Materialization, OnViewProgress, StopRun, ViewProgress, materialize_view
 from featurestore.pipelines.materialization.run_maintenance import maintain_copies
 from featurestore.records import health, stored_definition
 from featurestore.records.definitions import Applied
@@ -82,8 +82,8 @@ def materialize_views(
 
     Tables that are ready to be published are added to `staged`, which `versions` may read while it is iterated.
 
-    The run ends early after an error that every view would have: a full disk, an unreachable catalog, an interrupt, or an exception
-    raised by `report`.
+    A `report` that raises StopRun ends the run after the views that are done, which are published. It ends early after an error that every
+    view would have: a full disk, an unreachable catalog, an interrupt, or another exception raised by `report`.
     """
     # Whoever may write a view has its rows computed: who applied its definition could read all that it reads.
     withheld = runtime.reader.is_under_policies
@@ -113,6 +113,8 @@ def materialize_views(
                 done.append(materialize_view(runtime, leases, publisher, applied, view, start, end, report_or_stop))
                 if staged is not None:
                     staged.add(applied.table)
+            except StopRun:
+                break
             except FeatureStoreError as error:
                 if report_errors:
                     raise

@@ -78,7 +78,8 @@ def run(
     if not leases.hold(table, lambda holder: report(ViewProgress(view.name, "wait", 0, 1, 0))):
         if opened is not None:
             pins, plan = opened.source.pins, _chunk_plan(runtime, view)
-            checkpoint = Checkpoint(opened.now, start, opened.upper, pins, table.snapshot_id, plan)
+            stamp = feature_table.next_stamp(table.name, feature_table.state_of(table.properties).ran, opened.now)
+            checkpoint = Checkpoint(stamp, start, opened.upper, pins, table.snapshot_id, plan)
             with _compute_in_session(runtime, applied, view, table, opened.source, checkpoint, report) as finished:
                 yield finished
             return

@@ -5,6 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+class StopRun(Exception):
+    """Raised by a progress callback to end a run early: views that are done are published, and the finished chunks of one are kept."""
+
+
 @dataclass(frozen=True)
 class ViewProgress:
     """Progress of the materialization of one view: `done` of `total` chunks, and the `rows` to append so far.

@@ -154,7 +154,7 @@ def _append(
         return _Appended(written, session)
     state = feature_table.state_of(table.properties)
     # Later than every row of the table, also where clocks differ: two writes never share a time.
-    run = max(now, (state.through or 0) + 1)
+    run = feature_table.next_stamp(table.name, state.through, now)
     at = prepared.at(run) if written.timestamp is None else prepared
     attempt = _Attempt(session, written, stored, at, mode, state, run)
     appended, rows = _appended_rows(attempt)
