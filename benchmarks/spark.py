@@ -12,6 +12,7 @@ from rich.table import Table
 from benchmarks import data
 from benchmarks.timing import seconds
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
+from featurestore.distribution.factory import open_distributor
 
 DAYS = 147
 FEW = 10
@@ -62,14 +63,12 @@ def _dask() -> Iterator[str]:
 
 @contextmanager
 def _spark() -> Iterator[str]:
-    from pyspark.sql import SparkSession  # noqa: PLC0415
-
     # Started before, and kept: each store would start a process of Java.
-    session = SparkSession.builder.master("local[*]").config("spark.ui.enabled", "false").getOrCreate()
+    cluster = open_distributor("spark")
     try:
         yield "spark"
     finally:
-        session.stop()
+        cluster.close()
 
 
 def _store(home: Path, engine: str | None, rows: int) -> FeatureStore:

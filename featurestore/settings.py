@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from featurestore.errors import RequestError, brief, near
 from featurestore.masking import Secret
-from featurestore.redaction import percent_encoded
+from featurestore.redaction import is_secret, percent_encoded
 from featurestore.setting_types import Address, Addresses, ByteSize, MemorySize, Properties, SigningSecret, Token
 from featurestore.values import byte_sizes
 from featurestore.values.table_names import CATALOG, KEPT_NAMESPACE
@@ -241,6 +241,8 @@ class Settings(BaseSettings):
         scheme, separator, host = address.partition("://")
         if not separator or scheme not in ("dask", "spark", "sc") or not host.partition(";")[0].strip("/"):
             raise ValueError("Input should be local, dask://local, dask://host:port, spark, spark://host:port or sc://host:port")
+        if any(is_secret(parameter.partition("=")[0]) for parameter in host.split(";")[1:]):
+            raise ValueError("Input should have no token: Spark Connect takes it from the variable SPARK_CONNECT_AUTHENTICATE_TOKEN")
         return value
 
     @field_validator("openlineage_url", mode="after")

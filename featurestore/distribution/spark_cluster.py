@@ -1,5 +1,6 @@
 """Spark as distributor: pieces are rows of a shuffle by bucket, with their bytes in one column, and workers run Python."""
 
+import os
 import sys
 import uuid
 import warnings
@@ -37,11 +38,13 @@ OPTIONS = {
     "spark.sql.session.timeZone": "UTC",
 }
 """Options of the session; they can be set on a server as well."""
-PROCESS_OPTIONS = {"spark.ui.enabled": "false", "spark.driver.maxResultSize": "0", "spark.pyspark.python": sys.executable}
-"""Options of a driver that is started here. Executors run the Python of the driver, at the same path."""
+PROCESS_OPTIONS = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.driver.maxResultSize": "0"}
+"""Options of a driver that is started here."""
+PYTHON = "PYSPARK_PYTHON"
+"""The variable with the Python of the executors; by default the path of the driver's."""
 WAVES = 8
 """Results are collected in about so many waves, after each of which they are recorded."""
-WAVE_BUCKETS = 8
+WAVE_BUCKETS = 32
 """A wave has at least so many buckets."""
 POLL_SECONDS = 1
 
@@ -62,6 +65,7 @@ class SparkCluster:
             elif address.startswith(CONNECT):
                 self._session = builder.remote(address).getOrCreate()
             else:
+                os.environ.setdefault(PYTHON, sys.executable)
                 builder = builder.master("local[*]" if address == LOCAL else address)
                 for name, value in {**OPTIONS, **PROCESS_OPTIONS}.items():
                     builder = builder.config(name, value)

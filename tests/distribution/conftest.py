@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from featurestore.distribution.factory import open_distributor
+
 
 @pytest.fixture(scope="session")
 def dask_address() -> Iterator[str]:
@@ -14,10 +16,11 @@ def dask_address() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def spark_address() -> Iterator[str]:
-    sql = pytest.importorskip("pyspark.sql", reason="could not import 'pyspark': pip install 'featurestore[spark]'")
-    session = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    pytest.importorskip("pyspark", reason="could not import 'pyspark': pip install 'featurestore[spark]'")
+    # Stores use this session, and leave it open: Java takes seconds to start.
+    cluster = open_distributor("spark")
     yield "spark"
-    session.stop()
+    cluster.close()
 
 
 @pytest.fixture(params=["dask", "spark"])

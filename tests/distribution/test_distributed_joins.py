@@ -21,7 +21,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_sets_are_rebuilt_with_the_same_digests(engine: str, home: Path) -> None:
-    with world.opened(home, engine, chunk_rows=700) as store:
+    with world.opened(home, engine, chunk_rows=2000) as store:
         built = store.training_sets()
         assert len(built) == 4
         for training_set in built:

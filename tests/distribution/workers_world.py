@@ -89,7 +89,11 @@ def declare() -> list[FeatureService]:
         FeatureView("known", entity=two, source=created, features={"known_x": "x", "price": "price"}),
         FeatureView("ids", entity=third, source=source, features={"half": "n / 2", "id_x": "x"}),
     ]
-    return [FeatureService("all", features=views), FeatureService("few", features=[views[0], views[3]])]
+    return [
+        FeatureService("all", features=views),
+        FeatureService("few", features=[views[0], views[3]]),
+        FeatureService("known", features=[views[3]]),
+    ]
 
 
 def spine(rows: int = 400) -> pa.Table:
