@@ -20,9 +20,15 @@ class EntityInfo(Result):
     applied_at: datetime
 
 
+_LEFT_OUT = ("format", "url", "watermark", "id", "overlap", "zone", "partitions", "keep")
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SourceInfo(Result):
-    """A source as it was applied: one of `table`, `path` and `sql` is set. `format` is that of CSV files; None: the default."""
+    """A source as it was applied: one of `table`, `path` and `sql` is set, and with `url` the `table` is that of a database.
+
+    `format` is that of CSV files; None: the default. Fields from `url` on say how rows are copied that the store keeps.
+    """
 
     name: str
     table: str | None = None
@@ -36,11 +42,18 @@ class SourceInfo(Result):
     owner: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     format: Mapping[str, Any] | None = None
+    url: str | None = None
+    watermark: str | None = None
+    id: str | None = None
+    overlap: str | None = None
+    zone: str | None = None
+    partitions: Mapping[str, str] = field(default_factory=dict)
+    keep: bool = False
     applied_at: datetime
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form; without `format` if there is none."""
-        return {name: value for name, value in super().to_dict().items() if name != "format" or value is not None}
+        """A JSON-ready form; without `format` and the fields after it that are not set."""
+        return {name: value for name, value in super().to_dict().items() if name not in _LEFT_OUT or value}
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ class CsvBody(Body):
 
 
 class SourceBody(Metadata):
-    """A source of rows with an event time. Give exactly one of `table`, `path` and `sql`."""
+    """A source of rows with an event time. Give exactly one of `table`, `path`, `sql`, and `url` with the `table` of a database."""
 
     name: str
     table: str | None = None
@@ -50,6 +50,13 @@ class SourceBody(Metadata):
     columns: Texts = {}
     where: str | None = None
     format: CsvBody | None = None
+    url: str | None = None
+    watermark: str | None = None
+    id: str | None = None
+    overlap: str | None = None
+    zone: str | None = None
+    partitions: dict[str, str] = {}
+    keep: bool = False
 
 
 class Aggregation(Body):
