@@ -29,8 +29,8 @@ def test_a_token_is_no_part_of_an_address(tmp_path: Path) -> None:
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster = pytest.importorskip("featurestore.distribution.dask_cluster", reason="could not import 'distributed'")
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.1)
+    pytest.importorskip("distributed", reason="could not import 'distributed': pip install 'featurestore[dask]'")
+    monkeypatch.setattr("featurestore.distribution.dask_cluster.CONNECT_SECONDS", 0.1)
     with pytest.raises(NotReady, match=r"the Dask scheduler dask://127\.0\.0\.1:9 cannot be reached"):
         open_distributor("dask://127.0.0.1:9")
 
