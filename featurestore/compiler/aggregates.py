@@ -41,6 +41,11 @@ class PartialAggregate:
     narrow: bool = False
 
     @property
+    def is_sum(self) -> bool:
+        """Whether the parts of tiles are added, so that they can be subtracted again."""
+        return self.combine == "sum({0}) {over}"
+
+    @property
     def name(self) -> str:
         """The column of this part."""
         return "__fs_p" + hashlib.sha256(f"{self.aggregate}{self.where}".encode()).hexdigest()[:12]

@@ -21,6 +21,7 @@ from featurestore.compiler.expressions import (
     resolve,
     struct_reads,
 )
+from featurestore.compiler.grid import grid_step
 from featurestore.compiler.shapes import has_valid_shape, shape_problems
 from featurestore.dsl.agg import ALL, Aggregation
 from featurestore.dsl.definitions import Definitions, owner_of
@@ -30,7 +31,7 @@ from featurestore.dsl.expression import Expression
 from featurestore.dsl.problems import FieldProblem, problems_at
 from featurestore.dsl.reserved_words import RESERVED_WORDS
 from featurestore.dsl.source import Source
-from featurestore.dsl.view import STALE_MODES, FeatureView
+from featurestore.dsl.view import CONTINUOUS, STALE_MODES, FeatureView
 from featurestore.errors import Problem, brief, near
 
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
@@ -176,9 +177,11 @@ def duration_faults(duration: object, argument: str = "") -> Iterator[str]:
 def view_problems(view: FeatureView) -> Iterator[FieldProblem]:
     """Check windows against the grid, features against the type of view, names for collisions, and the view's data checks."""
     owner = owner_of(view)
-    every_faults = [] if view.every is None else list(duration_faults(view.every))
-    yield from problems_at(owner, "every", every_faults)
-    grid = None if view.every is None or every_faults else microseconds(view.every)
+    every_faults = [] if view.every in (None, CONTINUOUS) else list(duration_faults(view.every))
+    yield from problems_at(
+        owner, "every", [f"{fault}, or '{CONTINUOUS}'" if "is not a duration" in fault else fault for fault in every_faults]
+    )
+    grid = None if view.every is None or every_faults else grid_step(view)
     yield from problems_at(owner, "ttl", _ttl_faults(view))
     yield from _stale_problems(view)
     if not view.declared:

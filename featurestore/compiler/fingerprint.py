@@ -15,7 +15,7 @@ from featurestore.dsl.lookup import Lookup
 from featurestore.dsl.service import FeatureService
 from featurestore.dsl.source import Source
 from featurestore.dsl.value_types import sql_type_of_name
-from featurestore.dsl.view import FeatureView
+from featurestore.dsl.view import CONTINUOUS, FeatureView
 
 
 def view_fingerprint(view: FeatureView) -> str:
@@ -77,7 +77,7 @@ def view_identity(view: FeatureView) -> dict[str, Any]:
     return {
         "keys": list(view.entity.keys),
         "source": _source_identity(view.source),
-        "every": None if view.every is None else microseconds(view.every),
+        "every": view.every if view.every in (None, CONTINUOUS) else microseconds(view.every),
         "ttl": ttl_microseconds(view),
         "features": [_feature_identity(feature) for feature in features_of(view)],
     }

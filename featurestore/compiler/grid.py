@@ -15,7 +15,7 @@ from featurestore.compiler.row_windows import RowWindow, row_window
 from featurestore.dsl.definitions import owner_of
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.problems import FieldProblem
-from featurestore.dsl.view import FeatureView
+from featurestore.dsl.view import CONTINUOUS, FeatureView
 
 GRID = "__fs_g"
 
@@ -42,6 +42,11 @@ class GridPlan:
         return self.windows[-1] if self.windows else 0
 
     @property
+    def is_continuous(self) -> bool:
+        """Whether every microsecond is a grid point, so that a key may have as many points as events and windows together."""
+        return self.step == 1
+
+    @property
     def has_lifetime(self) -> bool:
         """Whether a window has all events before a grid point."""
         return any(feature.window is None for feature, _ in (*self.tiled, *self.ordered))
@@ -66,7 +71,7 @@ def grid_step(view: FeatureView) -> int:
     """The step of an aggregate view's grid in microseconds."""
     if view.every is None:
         raise TypeError(f"{view.name} is a row view and has no grid")
-    return microseconds(view.every)
+    return 1 if view.every == CONTINUOUS else microseconds(view.every)
 
 
 def longest_window(view: FeatureView) -> int:

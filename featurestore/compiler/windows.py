@@ -17,6 +17,8 @@ from featurestore.compiler.parameters import Bounds, Relations, bound_sql
 from featurestore.compiler.query import from_sql
 from featurestore.compiler.relations import Handle
 from featurestore.compiler.row_windows import with_row_windows
+from featurestore.compiler.running_distinct import distinct_columns, distinct_counts, distinct_joins
+from featurestore.compiler.running_sums import RUNNING, running_columns, summed_parts, with_leaving_tiles
 from featurestore.dsl.agg import ALL
 
 
@@ -85,26 +87,33 @@ def _within(point: str, bounds: Bounds) -> str:
 
 def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """A SELECT of keys, both times and every windowed feature at each point within the bounds."""
-    tiles, points = from_sql(relations.tiles), from_sql(relations.points)
+    points = from_sql(relations.points)
     windows = ",\n  ".join(_window_definitions(plan))
+    running = {combined_name(part, feature) for feature, part in summed_parts(plan)}
     combined = dict.fromkeys(
-        f"{_over(plan, part, feature)} AS {combined_name(part, feature)}" for feature, aggregate in plan.tiled for part in aggregate.parts
+        f"{_over(plan, part, feature)} AS {combined_name(part, feature)}"
+        for feature, aggregate in plan.tiled
+        for part in aggregate.parts
+        if combined_name(part, feature) not in running
     )
     latest = [f"last_value({window.tile} IGNORE NULLS) OVER w{ALL} AS {window.latest}" for window in plan.latest]
+    columns = [*combined, *running_columns(plan, bounds), *distinct_columns(plan, RUNNING), *latest]
     known = created_timestamp(plan, GRID, _known(plan))
     joined = (
-        f"(\nSELECT {plan.key_list}, {GRID}, {known} AS created_timestamp{more_columns([*combined, *latest])}"
-        f"\nFROM {points} LEFT JOIN {tiles} USING ({plan.key_list}, {GRID})"
+        f"(\nSELECT {plan.key_list}, {GRID}, {known} AS created_timestamp{more_columns(columns)}"
+        f"\nFROM {with_leaving_tiles(plan, bounds, points, relations.tiles)}{distinct_joins(plan, bounds, relations.events)}"
         f"{f'{chr(10)}WINDOW {windows}' if windows else ''}\n) v"
     )
-    if plan.ordered:
+    framed = _framed(plan)
+    if framed:
         joined += f"\nJOIN (\n{_select_ordered(plan, bounds, relations)}\n) o ON {same_columns((*plan.keys, GRID), 'v', 'o')}"
     added = [
         f"{aggregate.value.format(*(combined_name(part, feature) for part in aggregate.parts))} AS {quote_name(feature.name)}"
         for feature, aggregate in plan.tiled
     ]
     added += [f"{window.value} AS {quote_name(window.feature.name)}" for window in plan.latest]
-    other = [f"o.{quote_name(feature.name)}" for feature, _ in plan.ordered]
+    added += [f"v.{quote_name(feature.name)}" for feature, _ in distinct_counts(plan)]
+    other = [f"o.{quote_name(feature.name)}" for feature, _ in framed]
     keys = ", ".join(f"v.{key}" for key in plan.keys)
     created = "v.created_timestamp"
     if plan.latest and plan.has_created:
@@ -119,6 +128,8 @@ def _window_definitions(plan: GridPlan) -> Iterator[str]:
         if window != plan.step:
             frame = f"RANGE BETWEEN {window - plan.step} PRECEDING AND CURRENT ROW"
             yield f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} {frame})"
+    if summed_parts(plan) or distinct_counts(plan):
+        yield f"{RUNNING} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
     if plan.is_unbounded:
         yield f"w{ALL} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
 
@@ -137,13 +148,18 @@ def _over(plan: GridPlan, part: aggregates.PartialAggregate, feature: WindowedFe
     return part.name if feature.window == plan.step else part.combine.format(part.name, over=f"OVER w{feature.label}")
 
 
+def _framed(plan: GridPlan) -> tuple[tuple[WindowedFeature, aggregates.OrderedAggregate], ...]:
+    """The features whose windows are frames over events and points."""
+    return tuple(item for item in plan.ordered if item not in distinct_counts(plan))
+
+
 def _select_ordered(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """The features that need the events in order: events and points of a key are merged, and a window is a frame that ends at a point."""
     time = f"epoch_us({TIME})"
-    values = [f"{item.sql(over=f' OVER w{feature.label}')} AS {quote_name(feature.name)}" for feature, item in plan.ordered]
+    values = [f"{item.sql(over=f' OVER w{feature.label}')} AS {quote_name(feature.name)}" for feature, item in _framed(plan)]
     # A frame of the whole history begins in the first year.
-    frames = {feature.label: feature.window or f"{time} + {FIRST_DAY * DAY}" for feature, _ in plan.ordered}
-    reads = dict.fromkeys(column for _, item in plan.ordered for column in item.reads)
+    frames = {feature.label: feature.window or f"{time} + {FIRST_DAY * DAY}" for feature, _ in _framed(plan)}
+    reads = dict.fromkeys(column for _, item in _framed(plan) for column in item.reads)
     windows = ",\n  ".join(
         # The frame of an event row, whose result is dropped, is empty.
         f"w{label} AS (PARTITION BY {plan.key_list} ORDER BY {time}"

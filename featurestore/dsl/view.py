@@ -16,6 +16,8 @@ from featurestore.dsl.tuples import as_tuple
 from featurestore.errors import brief
 
 Feature = str | Aggregation | Expression
+CONTINUOUS = "continuous"
+"""The grid of every microsecond: windows end at the instant of the question."""
 STALE_MODES = ("value", "null", "error")
 """What lookups of a stale view give."""
 
@@ -25,7 +27,8 @@ class FeatureView:
     """Named features of one entity from one source.
 
     With `every`, it is an aggregate view: one row per key and grid point at which a value may have changed; features are
-    aggregations over windows (multiples of `every`), and expressions over them. Without it, it is a row view: one row per
+    aggregations over windows (multiples of `every`), and expressions over them. With every="continuous", every microsecond is a
+    grid point. Without it, it is a row view: one row per
     source row, each feature row SQL over the source's columns (a list of columns selects them unchanged), valid from the row's
     event time until the next row or, with `ttl`, at most that long (both ends inclusive). `checks` are run on the rows of a run
     before it writes them. Lookups at a time more than `stale_after` past the view's watermark say STALE, and give the values
