@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -26,6 +28,7 @@ from tests.granting import grant
 from tests.lakehouse.data import EVENTS, at, by_id, events, files, reader
 from tests.lakehouse.interference import dead_line, open_interfered
 
+LATE = pa.schema([("k", pa.int64()), ("late", pa.float64()), ("none", pa.string())])
 ROWS = events((1, "2026-01-01", "a"), (2, "2026-01-31T23:59:59", "b"), (3, "2026-02-01", "c"), (4, "2027-02-01", "d"))
 
 
@@ -78,8 +81,29 @@ def test_a_quick_write_leaves_distinct_floats_uncompressed(catalog: Catalog) -> 
         (path,) = paths(table, writes.append_retrying(table, rows.to_reader(), quick=quick))
         group = pq.read_metadata(path).row_group(0)
         codecs.append([group.column(index).compression for index in range(5)])
-        assert pq.read_table(path).equals(rows)
+        assert pq.read_table(path).cast(rows.schema).equals(rows)
     assert codecs == [["ZSTD"] * 5, ["UNCOMPRESSED", "ZSTD", "UNCOMPRESSED", "ZSTD", "ZSTD"]]
+
+
+def test_a_quick_write_requires_columns_until_one_has_a_null(catalog: Catalog) -> None:
+    """A required column cannot hold a NULL, so the first group with one begins a second file, which requires nothing."""
+    groups = [
+        pa.table({"k": range(ROW_GROUP_ROWS), "late": np.arange(float(ROW_GROUP_ROWS)), "none": pa.nulls(ROW_GROUP_ROWS, pa.string())}),
+        pa.table({"k": range(ROW_GROUP_ROWS), "late": [None] * ROW_GROUP_ROWS, "none": ["a"] * ROW_GROUP_ROWS}, schema=LATE),
+        pa.table({"k": [1, None], "late": [1.0, None], "none": ["a", None]}, schema=LATE),
+    ]
+    rows = pa.concat_tables(groups)
+    table = tables.create(catalog, "features.late", rows.schema)
+    snapshot = writes.append_retrying(table, rows.to_reader(), quick=True)
+    written = paths(table, snapshot)
+    nullable = {pq.read_metadata(path).num_rows: [field.nullable for field in pq.read_schema(path)] for path in written}
+    assert nullable == {ROW_GROUP_ROWS: [False, False, True], ROW_GROUP_ROWS + 2: [True, True, True]}
+    (file,) = (path for path in written if pq.read_metadata(path).num_rows == ROW_GROUP_ROWS)
+    assert [field.metadata[b"PARQUET:field_id"] for field in pq.read_schema(file)] == [b"1", b"2", b"3"]
+    assert table.iceberg.scan().to_arrow().equals(rows)
+    listed = [path.removeprefix("file://") for path in written]
+    counted = duckdb.sql('SELECT count(k), count(late), count("none") FROM read_parquet($1)', params=[listed]).fetchall()
+    assert counted == [tuple(pc.count(rows.column(name)).as_py() for name in rows.column_names)]
 
 
 def test_a_quick_write_of_two_streams_stores_dictionaries_as_their_values(catalog: Catalog) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,14 +55,21 @@ def record_predictions(runtime: Runtime, native: Native, scoring: Scoring, featu
     if ids.are_in(runtime.operator.grant(table)):
         return
     inference.keep_snapshots(runtime, features.snapshots)
-    rows = inference.stored_rows(table, [prediction_rows(model, scoring, features, predictions, ids)], keep_dictionaries=True)
-    writes.append_retrying(table, _halves(rows), summary=SUMMARY, once=scoring.batch, quick=True)
+
+    def rows_between(bounds: tuple[int, int]) -> PredictionRows:
+        start, stop = bounds
+        return prediction_rows(model, scoring, features.part(start, stop), predictions[start:stop], ids, start)
+
+    with ThreadPoolExecutor(2, "log") as threads:
+        parts = list(threads.map(rows_between, _halves(len(predictions))))
+    streams = [inference.stored_rows(table, [part], keep_dictionaries=True).to_reader() for part in parts]
+    writes.append_retrying(table, streams, summary=SUMMARY, once=scoring.batch, quick=True)
 
 
-def _halves(rows: pa.Table) -> list[pa.RecordBatchReader]:
-    """The rows in two streams, which are written at the same time; in one if they are few."""
-    middle = rows.num_rows // 2
-    return [rows.to_reader()] if rows.num_rows < MANY else [rows.slice(0, middle).to_reader(), rows.slice(middle).to_reader()]
+def _halves(rows: int) -> list[tuple[int, int]]:
+    """The bounds of two parts of the rows, which are made and written at the same time; of one if they are few."""
+    middle = rows // 2
+    return [(0, rows)] if rows < MANY else [(0, middle), (middle, rows)]
 
 
 class RequestIds:
