@@ -102,7 +102,8 @@ def test_a_quick_write_requires_columns_until_one_has_a_null(catalog: Catalog) -
     assert [field.metadata[b"PARQUET:field_id"] for field in pq.read_schema(file)] == [b"1", b"2", b"3"]
     assert table.iceberg.scan().to_arrow().equals(rows)
     listed = [path.removeprefix("file://") for path in written]
-    counted = duckdb.sql('SELECT count(k), count(late), count("none") FROM read_parquet($1)', params=[listed]).fetchall()
+    with duckdb.connect() as session:
+        counted = session.execute("SELECT count(k), count(late), count(\"none\") FROM read_parquet($1)", [listed]).fetchall()
     assert counted == [tuple(pc.count(rows.column(name)).as_py() for name in rows.column_names)]
 
 

@@ -79,7 +79,7 @@ def resolve_version(name: str, version: int | str | None = None, alias: str | No
         return registered_versions(name).resolve(alias, alias)
     client = mlflow.MlflowClient()
     if version is not None:
-        return _version(client, name, str(version))
+        return str(_model_version(client, name, str(version)).version)
     with translate_mlflow_errors("model", name):
         client.get_registered_model(name)
     with translate_mlflow_errors("model", name):
@@ -89,13 +89,13 @@ def resolve_version(name: str, version: int | str | None = None, alias: str | No
     return str(newest[0].version)
 
 
-def _version(client: Any, name: str, version: str) -> str:
+def _model_version(client: Any, name: str, version: str) -> Any:
     cause: Exception | None = None
     with translate_mlflow_errors("model", name):
         # MLflow also takes other spellings of a number, such as 01, which would be other versions in caches and logs.
         if _NUMBER.fullmatch(version):
             try:
-                return str(client.get_model_version(name, version).version)
+                return client.get_model_version(name, version)
             except mlflow.exceptions.MlflowException as error:
                 if error.error_code not in ABSENT:
                     raise
@@ -132,3 +132,15 @@ def name_and_version(model_uri: str) -> tuple[str, str | None]:
     with translate_mlflow_errors("model", model_uri):
         model_id = mlflow.models.get_model_info(local_path(model_uri)).model_id
         return str(mlflow.MlflowClient().get_logged_model(model_id).name) if model_id else model_uri, None
+
+
+def tagged_version(model_uri: str) -> tuple[str, str | None, Mapping[str, str]]:
+    """As `name_and_version`, and the tags that MLflow has of the version; none where the address has no registered name."""
+    name, _, number = model_uri.removeprefix("models:/").strip("/").rpartition("/")
+    if not model_uri.startswith("models:/") or not name or not number.isdigit():
+        name, version = name_and_version(model_uri)
+        if version is None:
+            return name, None, {}
+        number = version
+    found = _model_version(mlflow.MlflowClient(), name, number)
+    return name, str(found.version), dict(found.tags)

@@ -46,6 +46,22 @@ class VersionFacts:
 
 
 @dataclass(frozen=True)
+class FoundVersion:
+    """A version of a registered model with the tags that MLflow has of it, or a logged model (`version` None), at an address."""
+
+    uri: str
+    name: str
+    version: str | None
+    tags: Mapping[str, str]
+
+    @property
+    def training_set(self) -> tuple[str, str] | None:
+        """The id and the digest of the training set, as the tags say, which anybody may have edited; None if they say nothing."""
+        names = (f"{PREFIX}.training_set", f"{PREFIX}.digest")
+        return (self.tags[names[0]], self.tags[names[1]]) if all(name in self.tags for name in names) else None
+
+
+@dataclass(frozen=True)
 class DownloadedVersion:
     """The artifacts of a version, or of a logged model (`version` None), in a folder of this machine."""
 
@@ -57,25 +73,29 @@ class DownloadedVersion:
 
 @contextmanager
 def read_facts(model_uri: str, runtime: Runtime) -> Iterator[VersionFacts]:
-    """Download a model and read what MLflow says of it. Raises: as `download_version`."""
-    with download_version(model_uri, runtime) as downloaded:
+    """Download a model and read what MLflow says of it. Raises: as `find_version` and `download_version`."""
+    with download_version(find_version(model_uri, runtime), runtime) as downloaded:
         yield facts_of(downloaded)
 
 
+def find_version(model_uri: str, runtime: Runtime) -> FoundVersion:
+    """Ask MLflow which version is at an address. Raises: NotFound, also for one that was deleted; RequestError; NotReady."""
+    tracking.use_tracking(runtime.settings)
+    with naming_deleted(runtime, model_uri):
+        return FoundVersion(model_uri, *model_versions.tagged_version(model_uri))
+
+
 @contextmanager
-def download_version(model_uri: str, runtime: Runtime) -> Iterator[DownloadedVersion]:
+def download_version(found: FoundVersion, runtime: Runtime) -> Iterator[DownloadedVersion]:
     """Download a model, and read its stamp.
 
     Raises: NotFound, also for one that was deleted; RequestError for a model without a stamp; NotReady.
     """
-    tracking.use_tracking(runtime.settings)
-    with naming_deleted(runtime, model_uri):
-        name, version = model_versions.name_and_version(model_uri)
-    address = f"models:/{name}/{version}" if version is not None else model_uri
+    address = f"models:/{found.name}/{found.version}" if found.version is not None else found.uri
     with tempfile.TemporaryDirectory(prefix="featurestore-audit-") as scratch:
-        with naming_deleted(runtime, model_uri), translate_mlflow_errors("model", model_uri):
+        with naming_deleted(runtime, found.uri), translate_mlflow_errors("model", found.uri):
             folder = Path(mlflow.artifacts.download_artifacts(local_path(address), dst_path=scratch))
-        yield DownloadedVersion(name, version, folder, read_stamp(folder, model_uri))
+        yield DownloadedVersion(found.name, found.version, folder, read_stamp(folder, found.uri))
 
 
 def facts_of(downloaded: DownloadedVersion) -> VersionFacts:

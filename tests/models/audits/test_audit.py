@@ -146,8 +146,15 @@ def test_a_swapped_model_file(audited: World) -> None:
 
 def test_edited_tags(audited: World) -> None:
     models.log_model(audited.model, training_set=audited.training_set, registered_model_name="tagged")
-    mlflow.MlflowClient().set_model_version_tag("tagged", "1", "featurestore.digest", "other")
-    assert "but other in the tags of the version" in broken(audited, "models:/tagged/1")["model tagged/1"]
+    for tag in ("digest", "training_set"):
+        mlflow.MlflowClient().set_model_version_tag("tagged", "1", f"featurestore.{tag}", "other")
+        # The training set is that of the stamp, whatever the tags say.
+        problems = broken(audited, "models:/tagged/1")
+        assert set(problems) == {"model tagged/1"}
+        assert (
+            f"{tag} is {getattr(audited.training_set, tag.replace('training_set', 'id'))}, but other in the tags of the version"
+            in (problems["model tagged/1"])
+        )
 
 
 def test_a_lost_file_of_a_pinned_snapshot(audited: World) -> None:
