@@ -103,7 +103,7 @@ def test_a_quick_write_requires_columns_until_one_has_a_null(catalog: Catalog) -
     assert table.iceberg.scan().to_arrow().equals(rows)
     listed = [path.removeprefix("file://") for path in written]
     with duckdb.connect() as session:
-        counted = session.execute("SELECT count(k), count(late), count(\"none\") FROM read_parquet($1)", [listed]).fetchall()
+        counted = session.execute('SELECT count(k), count(late), count("none") FROM read_parquet($1)', [listed]).fetchall()
     assert counted == [tuple(pc.count(rows.column(name)).as_py() for name in rows.column_names)]
 
 
