@@ -14,6 +14,7 @@ from featurestore.errors import FeatureStoreError, NotReady
 from featurestore.lakehouse import maintenance, tables
 from featurestore.lakehouse.bucket import ATTEMPTS
 from featurestore.lakehouse.kept_objects import KEPT, KEPT_COLUMNS
+from featurestore.records import lease_claims, leases
 from tests import s3
 from tests.faults import life
 from tests.granting import grant
@@ -32,6 +33,13 @@ NAMESPACES = ("features", "registry", "training_sets", "system")
 def lake() -> Iterator[Proxy]:
     with s3.server() as endpoint, proxy(endpoint) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def brief_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that could not be given back ends after a second."""
+    for module in (leases, lease_claims):
+        monkeypatch.setattr(module, "LEASE_SECONDS", 1.0)
 
 
 @pytest.fixture(scope="module")
