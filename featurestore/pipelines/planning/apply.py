@@ -100,8 +100,12 @@ def execute_plan(runtime: Runtime, plan: Plan) -> Plan:
 def _make_copies(runtime: Runtime, plan: Plan) -> None:
     """Create the tables of the rows that the store keeps; a run creates those that are missing if this is interrupted."""
     for source in plan.definitions.sources:
-        if source.kept and tables.find(runtime.catalog, source.kept_table) is None:
-            make_copy(runtime, source, open_origin(runtime, source).schema)
+        try:
+            if source.kept and tables.find(runtime.catalog, source.kept_table) is None:
+                make_copy(runtime, source, open_origin(runtime, source).schema)
+        except FeatureStoreError:
+            # The definitions are applied.
+            logger.warning("the table for the rows of source %s is not there yet; the next run makes it", source.name, exc_info=True)
 
 
 def _ensure_table(runtime: Runtime, row: Applied, base: int | None) -> Table | None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from featurestore.dsl.view import FeatureView
-from featurestore.errors import FeatureStoreError, NotFound, RequestError
+from featurestore.errors import FeatureStoreError, NotFound, NotReady, RequestError
 from featurestore.lakehouse.table import Table
 from featurestore.pipelines.materialization import source_columns
 from featurestore.records import feature_table, source_pins
@@ -25,7 +25,9 @@ def inspect_if_changed(
         return None
     state = feature_table.state_of(table.properties)
     if isinstance(source, FeatureStoreError):
-        if view.source.files is None and isinstance(source, NotFound | RequestError):
+        # A database that is down must not keep other definitions from being applied.
+        known = NotFound | RequestError | NotReady if view.source.kept else NotFound | RequestError
+        if view.source.files is None and isinstance(source, known):
             return inspector.inspect(view, source)
         raise source
     if _has_same_columns(source, state):

@@ -125,10 +125,9 @@ class _Copy:
             opened = {path: self._open(session, number, local[path], state) for number, (path, state) in enumerate(piece.items())}
             self._extend({path: with_folder_columns(readers.schema, path, self.partitions) for path, readers in opened.items()})
             schema = tables.arrow_schema(self.granted.table)
-            groups = [_read_group(session, [(path, piece[path], opened[path]) for path in group], schema) for group in _groups(piece)]
+            groups = [self._read_group(session, [(path, piece[path], opened[path]) for path in group], schema) for group in _groups(piece)]
             removed = pa.array([*(path for path in piece if path in self.stored), *gone], pa.string())
             matched = row_swap.matching(self.granted, FILE, removed)
-            self._refuse_changed(piece)
             row_swap.swap(self.granted, matched, groups, summary={}, properties=properties)
 
     def _open(self, session: Session, number: int, path: str, state: str) -> _Opened:
@@ -144,9 +143,16 @@ class _Copy:
         table = self.granted.table
         extend_columns(table, merged_columns(copied_columns(self.granted), columns.items(), table.name))
 
-    def _refuse_changed(self, piece: Mapping[str, str]) -> None:
-        if isinstance(self.files, FolderFiles) and (path := first_changed(piece)) is not None:
-            raise changed(path)
+    def _read_group(self, session: Session, group: Sequence[tuple[str, str, _Opened]], schema: pa.Schema) -> pa.RecordBatchReader:
+        """The rows of files (path, state, relation), with the columns of the copy."""
+        return pa.RecordBatchReader.from_batches(schema, self._read_files(session, group, schema))
+
+    def _read_files(self, session: Session, group: Sequence[tuple[str, str, _Opened]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for path, state, opened in group:
+            yield from _read_file(session, path, state, opened, schema)
+            # Files of this machine are read in place: what was changed meanwhile is found before the commit.
+            if isinstance(self.files, FolderFiles) and first_changed({path: state}) is not None:
+                raise changed(path)
 
 
 def _groups(piece: Mapping[str, str]) -> list[list[str]]:
@@ -161,13 +167,6 @@ def _groups(piece: Mapping[str, str]) -> list[list[str]]:
         groups[-1].append(path)
         size += bytes_of_file
     return groups
-
-
-def _read_group(session: Session, group: Sequence[tuple[str, str, _Opened]], schema: pa.Schema) -> pa.RecordBatchReader:
-    """The rows of files (path, state, relation), with the columns of the copy."""
-    return pa.RecordBatchReader.from_batches(
-        schema, (batch for path, state, opened in group for batch in _read_file(session, path, state, opened, schema))
-    )
 
 
 def _read_file(session: Session, path: str, state: str, opened: _Opened, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

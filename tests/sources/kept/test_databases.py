@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -141,6 +142,22 @@ def test_an_added_column_is_copied_for_all_rows_and_a_dropped_one_is_named(shop:
     shop.run("DROP TABLE {}")
     with pytest.raises(NotFound, match=r"no table .*ders; ' in database shop"):
         shop.store.materialize()
+
+
+@pytest.mark.slow
+def test_other_definitions_are_applied_while_the_database_is_down(shop: Shop, tmp_path: Path) -> None:
+    shop.put(1, 1.0, 0)
+    shop.apply()
+    shop.amounts()
+    gone = Settings(home=shop.settings.home, databases={"shop": "postgresql://127.0.0.1:9/shop"})
+    with FeatureStore(settings=gone) as store:
+        view = FeatureView("last", entity=events.USER, source=shop.source(), features=["amount"])
+        (step,) = [step for step in store.plan([view, replace(events.USER, name="other")]).steps if step.kind == "view"]
+        assert step.action == "unchanged"
+        assert "the database shop cannot be reached" in step.reason
+        store.apply([view, replace(events.USER, name="other")])
+        with pytest.raises(NotReady, match="source orders: the database shop cannot be reached"):
+            store.materialize()
 
 
 def test_types_have_all_of_their_values(shop: Shop) -> None:

@@ -71,6 +71,27 @@ def test_a_file_that_is_gone_takes_its_rows_along_but_all_files_do_not(store: Fe
 
 
 @pytest.mark.slow
+def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_is_written(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events.write(tmp_path, 0, [1.0])
+    store.apply([events.service("s", source(tmp_path))])
+    read = file_copy._read_file
+
+    def read_and_change(*given: Any) -> Any:
+        yield from read(*given)
+        events.write(tmp_path, 0, [1.0, 2.0])
+
+    monkeypatch.setattr(file_copy, "_read_file", read_and_change)
+    with pytest.raises(RequestError, match=r"the file .*a\.parquet was changed, replaced or removed while it was copied"):
+        store.materialize()
+    assert events.kept(store).metadata.current_snapshot_id is None
+    monkeypatch.undo()
+    store.materialize()
+    assert events.kept(store).scan().to_arrow().num_rows == 2
+
+
+@pytest.mark.slow
 @worlds.on_a_store(choose(2, 40))
 @given(
     st.lists(
