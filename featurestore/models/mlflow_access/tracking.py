@@ -7,6 +7,11 @@
 5. SQLite and a folder of artifacts in the store's home.
 """
 
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+
 from featurestore import private
 from featurestore.errors import Conflict
 from featurestore.models.mlflow_access import health, location
@@ -15,6 +20,7 @@ from featurestore.redaction import without_secrets
 from featurestore.settings import Settings, load_settings
 
 ARTIFACTS = "mlflow-artifacts"
+_CREATING = Lock()
 
 
 def use_tracking(store_settings: Settings | None) -> None:
@@ -80,12 +86,26 @@ def _is_chosen(current: str, *, by_store: bool) -> bool:
 
 def _default_uri(settings: Settings) -> str:
     """The address of the database in the store's home, which is created with an artifact folder: MLflow's is the working directory."""
-    home, uri = settings.home_path(), location.default_uri(settings)
-    if not (home / location.DATABASE).exists():
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 - brings SQLAlchemy and Alembic
+    database = settings.home_path() / location.DATABASE
+    # One thread at a time: migrations of a database keep their state in variables of Alembic's modules.
+    with _CREATING:
+        if not database.exists():
+            private.make_folder(database.parent)
+            _create_database(database)
+    return location.default_uri(settings)
 
-        private.make_folder(home)
-        private.make_file(home / location.DATABASE)
-        private.make_folder(home / ARTIFACTS)
-        SqlAlchemyStore(uri, (home / ARTIFACTS).as_uri())  # type: ignore[no-untyped-call]
-    return uri
+
+def _create_database(database: Path) -> None:
+    """Create MLflow's database whole: another thread or process finds one with all tables, or none."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 - brings SQLAlchemy and Alembic
+
+    artifacts = database.with_name(ARTIFACTS)
+    private.make_folder(artifacts)
+    with TemporaryDirectory(dir=database.parent, prefix="mlflow-") as folder:
+        made = Path(folder) / database.name
+        private.make_file(made)
+        store = SqlAlchemyStore(f"{location.SQLITE}{made}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+        store.engine.dispose()
+        with suppress(FileExistsError):
+            # Another process may have created its own meanwhile.
+            database.hardlink_to(made)

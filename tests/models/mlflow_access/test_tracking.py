@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,23 @@ except Exception as error:
     print(type(error).__name__, error)
 """
     assert python(code) == "MissingExtra this needs the package mlflow, which is not installed here: pip install 'featurestore[mlflow]'"
+
+
+def test_threads_that_come_first_find_a_whole_database(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+
+    def count_experiments(_: int) -> int:
+        return len(mlflow.MlflowClient(tracking._default_uri(settings)).search_experiments())
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(count_experiments, range(8))) == [1] * 8
+    assert {path.name for path in (tmp_path / "home").iterdir()} == {tracking.ARTIFACTS, location.DATABASE}
+
+
+def test_a_database_that_another_process_creates_meanwhile_stays(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    uri = tracking._default_uri(settings)
+    client = mlflow.MlflowClient(uri)
+    client.create_experiment("theirs")
+    tracking._create_database(tmp_path / "home" / location.DATABASE)
+    assert {experiment.name for experiment in client.search_experiments()} == {"Default", "theirs"}
