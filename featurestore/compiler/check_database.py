@@ -31,7 +31,7 @@ def database_problems(source: Source) -> Iterator[FieldProblem]:
     if not isinstance(source.table, str) or not _TABLE.fullmatch(source.table):
         yield FieldProblem(owner, "table", f"{brief(source.table)} is no table of a database; write name or schema.name")
     if not source.watermark or not isinstance(source.watermark, str):
-        message = "is missing; name the column that grows with each new or changed row, such as 'updated_at'"
+        message = "is missing, which url= needs; name the column that grows with each new or changed row, such as 'updated_at'"
         yield FieldProblem(owner, "watermark", message)
     if source.id is not None and (not source.id or not isinstance(source.id, str)):
         yield FieldProblem(owner, "id", f"is {brief(source.id)}; name the column that identifies a row, or leave it out")

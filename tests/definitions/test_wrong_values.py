@@ -86,6 +86,7 @@ CALLS: dict[str, tuple[Any, Make]] = {
     "Source of a table": (Source, source),
     "Source of a file": (Source, lambda **given: source(**{"table": None, "path": "none.csv", **given})),
     "Source of SQL": (Source, lambda **given: source(**{"table": None, "sql": "SELECT * FROM shop.orders", **given})),
+    "Source of a database": (Source, lambda **given: source(**{"url": "warehouse", "watermark": "at", **given})),
     "FeatureView of rows": (FeatureView, view),
     "FeatureView on a grid": (FeatureView, counts),
     "FeatureService": (FeatureService, service),
