@@ -16,6 +16,7 @@ from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Sett
 from featurestore.errors import Conflict, RequestError
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
 from featurestore.pipelines.materialization.materialize import ViewProgress
+from tests.pipelines.materialization.overtaken import lose_lease
 from tests.worlds import STAMP, load_source
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
@@ -187,6 +188,7 @@ def test_another_run_is_not_undone_by_one_that_comes_late(tmp_path: Path) -> Non
 
     def overtake(progress: ViewProgress) -> None:
         if progress.stage == "compute" and progress.done == 2 and not done:
+            lose_lease(other, "features.last_v1")
             done.extend(other.materialize("last", end=END))
 
     done: list[Any] = []

@@ -15,11 +15,11 @@ from featurestore import FeatureStore, Settings
 from featurestore.engine.duck import DuckSession
 from featurestore.errors import LeaseHeld
 from featurestore.lakehouse import compaction, tables, writes
-from featurestore.lakehouse.property_commits import PropertyChange, change_properties
 from featurestore.pipelines.materialization.materialize import ViewProgress
 from featurestore.records.leases import Leases, leases_table
 from tests import shop
 from tests.cli.running import run
+from tests.pipelines.materialization.overtaken import lose_lease
 
 NO_WAIT = timedelta(0)
 TABLE = "features.customer_orders_v1"
@@ -91,15 +91,12 @@ def test_a_view_of_another_process_is_a_failure_that_says_who(store: FeatureStor
 
 def test_a_run_whose_lease_was_taken_over_doubles_no_row(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was stopped before its commit, others have waited for long enough, and it goes on."""
-    append, name = writes.append_files, leases_table(store.settings)
+    append = writes.append_files
 
     def stopped(*arguments: Any, **options: Any) -> int | None:
         monkeypatch.setattr(writes, "append_files", append)
         with another(store) as other:
-            lost = tables.load(other.catalog, name)
-            change_properties(
-                lost, lambda properties: PropertyChange(drop=[key for key in properties if TABLE in key]), undone="nothing was changed"
-            )
+            lose_lease(other, TABLE)
             (run,) = other.materialize("customer_orders", end=shop.NOW, wait=NO_WAIT)
             assert run.rows_appended > 0
         return append(*arguments, **options)

@@ -15,6 +15,7 @@ from featurestore.joins.gather.log_columns import FileRows, MemoryRows
 from featurestore.joins.gather.plan import plan_gather
 from featurestore.joins.join import join
 from featurestore.joins.view_join import view_joins
+from featurestore.lakehouse.kept_objects import KEPT, KEPT_COLUMNS
 from featurestore.records.pinned import pin
 from featurestore.spines.spine import fit_rows, spine_in_memory
 from tests.pipelines.materialization.test_backfill import END, as_of, declare, events
@@ -132,6 +133,9 @@ def test_what_is_gone_from_s3_is_said(endpoint: str, tmp_path: Path) -> None:
         for found in filesystem(endpoint).get_file_info(folder):
             if found.is_file:
                 filesystem(endpoint).delete_file(found.path)
+        # As in another process: this one keeps what it has written.
+        for kept in (KEPT, KEPT_COLUMNS):
+            kept.clear()
         spine = pa.table({"key": ["k1"], "t": pa.array([START + 300 * DAY], STAMP)})
         with pytest.raises(FeatureStoreError, match="view_v1"):
             store.point_in_time("one", spine, "t")
