@@ -76,10 +76,17 @@ def test_a_timedelta_is_a_duration() -> None:
     assert [feature.over for feature in view.declared.values() if not isinstance(feature, str)] == [("7d", "90m"), ("1d",)]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("over", [7, timedelta(milliseconds=1), None])
-def test_what_is_no_duration_is_a_problem_of_the_definition(own_shop: FeatureStore, over: Any) -> None:
+@pytest.mark.parametrize(
+    "over, problem",
+    [
+        (7, "is not a duration; write a whole number"),
+        (timedelta(milliseconds=1), "is not a duration; write a whole number"),
+        (None, "has no window; give over=, such as '7d' or 'all', or last="),
+    ],
+)
+def test_what_is_no_duration_is_a_problem_of_the_definition(own_shop: FeatureStore, over: Any, problem: str) -> None:
     broken = FeatureView("broken", entity=shop.customer, source=shop.orders, every="1d", features={"n": agg.count(over=over)})
-    with pytest.raises(DefinitionError, match="is not a duration; write a whole number"):
+    with pytest.raises(DefinitionError, match=problem):
         own_shop.plan([broken])
 
 
