@@ -14,6 +14,7 @@ from featurestore.online.store import Cursor
 from featurestore.pipelines.materialization import edition
 from featurestore.pipelines.materialization.edition import Publication
 from tests.online.templates import OnlineTemplate
+from tests.pipelines.materialization.overtaken import lose_lease
 from tests.server.conftest import serve
 from tests.server.test_errors import error_of
 from tests.worlds import STAMP, load_source
@@ -141,6 +142,7 @@ def test_of_two_publishers_the_one_that_looked_first_does_not_set_back_the_other
             cursor = look(table)
             monkeypatch.undo()
             other.catalog.load_table("raw.s").append(rows(3, day=3))
+            lose_lease(other, "features.v_v1")
             other.materialize("v")
             return cursor
 
@@ -159,6 +161,7 @@ def test_what_another_run_published_since_a_run_committed_is_not_set_back(store:
         def overtaken(table: str) -> Cursor | None:
             monkeypatch.undo()
             other.catalog.load_table("raw.s").append(rows(0, day=3))
+            lose_lease(other, "features.v_v1")
             other.materialize("v")
             return look(table)
 
