@@ -91,17 +91,21 @@ class Evaluations:
             while self._idle:
                 self._idle.pop().close()
 
-    def _call(self, method: str, arguments: Sequence[Any]) -> Any:
+    def _call(self, method: str, arguments: Sequence[Any], fresh: bool = False) -> Any:
+        """Call a method in an idle process, or in a new one; `fresh`: in a new one."""
         watch = current()
         # A request whose deadline passed while it waited for a thread needs no process.
         watch.check()
-        evaluation = self._take()
+        evaluation, was_idle = (self._begin(), False) if fresh else self._take()
         try:
             with watch.over(evaluation):
                 answer = evaluation.call(method, arguments)
         except EOFError as error:
             evaluation.close()
             watch.check()
+            if was_idle:
+                # It may have ended before this request, by no fault of its expressions.
+                return self._call(method, arguments, fresh=True)
             raise OutOfResources(
                 "the process that computed derived features crashed, as libraries do when an allocation fails; send fewer rows at once"
             ) from error
@@ -115,14 +119,18 @@ class Evaluations:
         self._give_back(evaluation)
         return answer
 
-    def _take(self) -> Evaluation:
+    def _take(self) -> tuple[Evaluation, bool]:
+        """A process for one request, and whether it was idle."""
         with self._lock:
-            if self._closed:
-                raise NotReady("the server is shutting down")
-            while self._idle:
+            while self._idle and not self._closed:
                 if not (idle := self._idle.pop()).ended:
-                    return idle
+                    return idle, True
                 idle.close()
+        return self._begin(), False
+
+    def _begin(self) -> Evaluation:
+        if self._closed:
+            raise NotReady("the server is shutting down")
         return Evaluation(self._memory, self._process_memory)
 
     def _give_back(self, evaluation: Evaluation) -> None:

@@ -186,7 +186,7 @@ def test_linear_functions_of_large_values_run_in_a_process_that_can_be_killed(hu
 @pytest.mark.slow
 def test_a_process_ends_with_its_server_whatever_it_computes(evaluations: Evaluations) -> None:
     before = set(evaluating())
-    evaluation = evaluations._take()
+    evaluation = evaluations._begin()
     asking = threading.Thread(target=lambda: evaluation._connection.send(("evaluate", ([STUCK_CALL], {"x": ("BIGINT", [1])}))))
     asking.start()
     asking.join()
