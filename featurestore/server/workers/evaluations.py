@@ -21,6 +21,10 @@ MEMORY_BYTES = 2 << 30
 """Most memory of one process; there may be as many processes as concurrent lookups."""
 
 
+class Unread(EOFError):
+    """A process has ended before it read a call."""
+
+
 class Evaluation:
     """The web process's side of an evaluation process, which serves one thread at a time."""
 
@@ -37,12 +41,15 @@ class Evaluation:
             raise NotReady("the process that computes derived features ended at once; the server's log may say why") from error
 
     def call(self, method: str, arguments: Sequence[Any]) -> Any:
-        """Call a method of the evaluator in the process. Raises: the error that it raises; EOFError if the process has ended."""
+        """Call a method of the evaluator in the process.
+
+        Raises: the error that it raises; Unread if the process has ended before it read the call, and EOFError if it has ended since.
+        """
         try:
             self._connection.send((method, arguments))
             answer, error = self._connection.recv()
         except ConnectionError as ended:
-            raise EOFError from ended
+            raise Unread from ended
         if error is not None:
             raise error
         return answer
@@ -103,8 +110,8 @@ class Evaluations:
         except EOFError as error:
             evaluation.close()
             watch.check()
-            if was_idle:
-                # It may have ended before this request, by no fault of its expressions.
+            if was_idle and isinstance(error, Unread):
+                # It ended before this request, by no fault of its expressions.
                 return self._call(method, arguments, fresh=True)
             raise OutOfResources(
                 "the process that computed derived features crashed, as libraries do when an allocation fails; send fewer rows at once"

@@ -18,7 +18,7 @@ from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.watch import time_limit
 from featurestore.errors import OutOfResources, RequestError, Timeout
 from featurestore.server.forks import Forks
-from featurestore.server.workers.evaluations import MAX_IDLE, Evaluations
+from featurestore.server.workers.evaluations import MAX_IDLE, Evaluation, Evaluations
 from featurestore.server.workers.origin import EVALUATION, FORKS
 from tests import shop
 from tests.server.conftest import Served, serve
@@ -148,6 +148,17 @@ def test_a_process_that_is_stopped_ends_at_the_deadline(evaluations: Evaluations
         evaluations.evaluate(["1"], {})
     assert evaluations.evaluate(["2"], {}) == [[2]]
     assert idle not in evaluating()
+
+
+@pytest.mark.slow
+def test_an_idle_process_that_ends_before_it_is_asked_is_replaced(evaluations: Evaluations, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(evaluating())
+    assert evaluations.evaluate(["1"], {}) == [[1]]
+    (idle,) = set(evaluating()) - before
+    monkeypatch.setattr(Evaluation, "ended", False)
+    os.kill(idle, signal.SIGKILL)
+    until(lambda: idle not in evaluating())
+    assert evaluations.evaluate(["2"], {}) == [[2]]
 
 
 @pytest.mark.slow
