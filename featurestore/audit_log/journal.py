@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from featurestore import private
 from featurestore.audit_log.entry import Entry, decode
-from featurestore.audit_log.segment_file import SegmentCutShort
+from featurestore.audit_log.segment_file import SegmentCutShort, is_reserved
 
 JOURNAL_BYTES = 32 << 10
 """Reserved bytes of the file."""
@@ -68,12 +68,7 @@ class Journal:
 
     def is_intact(self) -> bool:
         """Whether the file is as long as it was reserved, and still at its path. Raises: OSError."""
-        own = os.fstat(self._descriptor)
-        try:
-            there = self._path.stat()
-        except FileNotFoundError:
-            return False
-        return own.st_ino == there.st_ino and own.st_size >= JOURNAL_BYTES
+        return is_reserved(self._descriptor, self._path, JOURNAL_BYTES)
 
     def remove(self) -> None:
         """Remove the file: its entries are in a chain."""

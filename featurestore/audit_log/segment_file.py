@@ -16,6 +16,16 @@ class SegmentCutShort(OSError):
     """Somebody else cut the file short, or removed it: its pages must not be written to, which would end this process."""
 
 
+def is_reserved(descriptor: int, path: Path, size: int) -> bool:
+    """Whether an open file still has the size that was reserved for it, and is the one at this path. Raises: OSError."""
+    own = os.fstat(descriptor)
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return own.st_ino == there.st_ino and own.st_size >= size
+
+
 class SegmentFile:
     """A file of `capacity` bytes: lines, and then zeros. What is written survives a killed process, since the pages are the system's.
 
@@ -64,12 +74,7 @@ class SegmentFile:
 
     def is_intact(self) -> bool:
         """Whether the file is as long as it was reserved, and still at its path. Raises: OSError."""
-        own = os.fstat(self._descriptor)
-        try:
-            there = self._path.stat()
-        except FileNotFoundError:
-            return False
-        return own.st_ino == there.st_ino and own.st_size >= self._capacity
+        return is_reserved(self._descriptor, self._path, self._capacity)
 
     def sync(self) -> None:
         """Wait until all lines are on the disk. Raises: OSError."""

@@ -58,10 +58,15 @@ class HttpFile:
             _check(response, path)
             if _state_of(response, path) != state:
                 raise changed(path)
+            missing = int(state.partition(":")[0])
             with target.open("wb") as copy:
                 for chunk in response.iter_raw():
+                    missing -= len(chunk)
+                    if missing < 0:
+                        # Not read to the end, which a server may never reach.
+                        raise changed(path)
                     copy.write(chunk)
-        if target.stat().st_size != int(state.partition(":")[0]):
+        if missing:
             raise changed(path)
 
 
@@ -100,7 +105,14 @@ class _Ranges(io.RawIOBase):
             _check(response, self._address)
             if response.status_code != httpx.codes.PARTIAL_CONTENT:
                 raise NoRanges(f"the server of {self._address} does not send parts of it")
-            return b"".join(response.iter_raw())[: end - begin]
+            content = bytearray()
+            for chunk in response.iter_raw():
+                content += chunk
+                if len(content) > end - begin:
+                    break
+        if len(content) != end - begin:
+            raise NotReady(f"the server of {self._address} sent another number of bytes than it was asked for; run the same again")
+        return bytes(content)
 
 
 def _retrying(address: str, attempt: Callable[[], T]) -> T:
