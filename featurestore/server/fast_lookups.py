@@ -16,6 +16,7 @@ from featurestore.access.principal import Principal
 from featurestore.access.privileges import Kind, Privilege
 from featurestore.access.rights import Rights
 from featurestore.compiler.service_plan import ServicePlan
+from featurestore.dsl.view import CONTINUOUS
 from featurestore.errors import FeatureStoreError
 from featurestore.online.store import AsyncReader, OnlineStore
 from featurestore.pipelines.online_lookup.encoded_policies import EncodedPolicies
@@ -186,6 +187,8 @@ class FastLookups:
 
     def _compile(self, plan: ServicePlan) -> _Compiled:
         derived = DerivedFeatures.of(self._runtime, plan) if plan.derived else None
-        reader = LookupBodyReader.of(plan) if derived is not None or not plan.derived else None
+        # Rows of a continuous view change with time alone, and its row is chosen among several.
+        changing = any(use.every == CONTINUOUS for use in plan.uses)
+        reader = LookupBodyReader.of(plan) if not changing and (derived is not None or not plan.derived) else None
         tables = tuple([self._runtime.features_table(use.table) for use in plan.uses])
         return _Compiled(plan, reader, derived, LookupWriter(plan, derived, self._cache), tables, {})

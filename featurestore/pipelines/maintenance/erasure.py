@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featurestore.errors import CommitConflict
 from featurestore.lakehouse import history_rewrite, maintenance, scans, tables, tags
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.history_rewrite import Matches, RewrittenHistory
+from featurestore.online.ahead import ahead_of
 from featurestore.pipelines.maintenance import erasure_jobs, erasure_places, erasure_spool
 from featurestore.pipelines.maintenance.erasure_places import Subject
 from featurestore.pipelines.maintenance.erasure_result import ErasedTable, ErasedTrainingSet, Erasure
@@ -22,6 +24,7 @@ from featurestore.pipelines.training_sets.feature_statistics import statistics_t
 from featurestore.pipelines.training_sets.splits import PART
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
 from featurestore.pipelines.training_sets.training_set import manifest_json
+from featurestore.records.definitions import Applied
 from featurestore.records.erasure_log import BEGUN, ErasureLog, digest_of_key, read_erasures
 from featurestore.records.recorded_models import recorded_models
 from featurestore.records.runtime import Runtime
@@ -169,7 +172,21 @@ class _Search:
         yield from (row.table for row in published)
         if self._number is not None and published:
             publish_views(self._runtime, published, full=True)
+            for row in published:
+                self._remove_rows_ahead(row)
             self._remaining += self._runtime.online.overwrite_freed()
+
+    def _remove_rows_ahead(self, row: Applied) -> None:
+        """Remove those of the key: the source may still have its events, which are not the store's."""
+        online, name = self._runtime.online, ahead_of(row.table)
+        while (cursor := online.cursor(name)) is not None:
+            keys = pa.table({column: [value] for column, value in self._subject.values.items()})
+            try:
+                online.publish(name, pa.table({}), keys=(), cursor=cursor, since=cursor, removed=keys)
+                return
+            except CommitConflict:
+                # A run has published meanwhile.
+                continue
 
     def _look_elsewhere(self, waiting: int | None) -> None:
         for place, rows in erasure_places.source_places(self._runtime, self._subject).items():

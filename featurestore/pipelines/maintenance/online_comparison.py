@@ -20,8 +20,10 @@ from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import commits, scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.table import Table
+from featurestore.online.ahead import ahead_of
 from featurestore.online.keys import decode_key, encode_key
 from featurestore.online.store import Cursor
+from featurestore.pipelines.materialization.changes_ahead import compute_rows_ahead, has_rows_ahead
 from featurestore.pipelines.materialization.publish import newest
 from featurestore.records import feature_table, stored_definition
 from featurestore.records.definitions import Applied
@@ -131,6 +133,8 @@ def _compare_at(
     deletions = snapshot_id is not None and tables.has_column(table, snapshot_id, DELETED)
     granted = runtime.operator.grant(table)
     unmatched = set(_draw(chain.from_iterable(runtime.online.keys(applied.table)), sample))
+    if has_rows_ahead(view) and cursor is not None:
+        _compare_ahead(runtime, applied, view, table, cursor, sample, comparison)
 
     def scan_columns(names: Sequence[str]) -> Relation:
         return scans.scan_snapshot(granted, snapshot_id, columns=names)
@@ -141,10 +145,34 @@ def _compare_at(
             _compare_rows(runtime, applied.table, batch, keys, comparison)
         for batch in session.batches(columns_of(rows, keys), rows=_ROWS):
             unmatched.difference_update(map(encode_key, _keys(batch, keys)))
+    _note_extra(unmatched, keys, comparison)
+    return comparison
+
+
+def _compare_ahead(
+    runtime: Runtime, applied: Applied, view: FeatureView, table: Table, cursor: Cursor, sample: int | None, comparison: OnlineComparison
+) -> None:
+    """Compare the rows ahead of the watermark, each list as one value; while the source is as the last run read it."""
+    name, keys = ahead_of(applied.table), tuple(view.entity.keys)
+    if cursor.materialized_through is None:
+        return
+    unmatched = set(_draw(chain.from_iterable(runtime.online.keys(name)), sample))
+    with compute_rows_ahead(runtime, None, applied, view, table, cursor.materialized_through) as computed:
+        if computed is None:
+            return
+        session, query = computed
+        rows = session.create_table("__fs_rows_ahead", query)
+        for batch in session.batches(all_rows(rows) if sample is None else sample_rows(rows, sample), rows=_ROWS):
+            _compare_rows(runtime, name, batch, keys, comparison)
+        for batch in session.batches(columns_of(rows, keys), rows=_ROWS):
+            unmatched.difference_update(map(encode_key, _keys(batch, keys)))
+    _note_extra(unmatched, keys, comparison)
+
+
+def _note_extra(unmatched: Iterable[bytes], keys: Sequence[str], comparison: OnlineComparison) -> None:
     for key in sorted(unmatched):
         comparison.extra += 1
         comparison.note(Difference(_decode(key, keys), "extra"))
-    return comparison
 
 
 def _draw(keys: Iterator[bytes], sample: int | None) -> Iterable[bytes]:

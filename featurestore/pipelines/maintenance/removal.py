@@ -11,6 +11,7 @@ from featurestore.errors import Conflict, Forbidden
 from featurestore.lakehouse import dropping, tables, tags
 from featurestore.lakehouse.dropping import FolderContents, TableIdentity
 from featurestore.lakehouse.table import Table
+from featurestore.online.ahead import ahead_of
 from featurestore.pipelines.maintenance import version_tags
 from featurestore.pipelines.maintenance.copy_removal import copy_contents, unread_copies
 from featurestore.pipelines.maintenance.retention import INFERENCE_TAG
@@ -265,6 +266,7 @@ def _contents(runtime: Runtime, row: Applied) -> FolderContents:
 def _drop(runtime: Runtime, row: Applied) -> FolderContents:
     identity = row.document[REMOVED]
     runtime.online.drop(row.table)
+    runtime.online.drop(ahead_of(row.table))
     return (
         dropping.drop_table(runtime.catalog, runtime.features_table(row.table), TableIdentity(**identity))
         if identity

@@ -10,6 +10,7 @@ from featurestore.access.voided import void_property
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.damage import Damage, find_damage, roll_back
 from featurestore.lakehouse.table import Table
+from featurestore.online.ahead import ahead_of
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
 from featurestore.pipelines.training_sets import feature_statistics
 from featurestore.records import definitions, editions, erasure_log, feature_table, model_events, traffic, version_log
@@ -101,6 +102,7 @@ def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) 
     roll_back(table, damage, properties, [CHECKPOINT, *([] if TYPES in properties else [TYPES])])
     # The online rows are of the lost snapshot; the next run publishes them again.
     runtime.online.drop(name)
+    runtime.online.drop(ahead_of(name))
     runtime.online.touch()
 
 

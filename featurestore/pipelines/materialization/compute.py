@@ -185,7 +185,7 @@ def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
 
 
 def _open_tiled_span(task: Task, span: Span, types: dict[str, str], stored: Handle, fresh: bool, days: int) -> OpenSpan:
-    compiled, made = _create_tiles(task, span, types)
+    compiled, made = create_tiles(task, span, types)
     # Aggregates that need the events in order read the events themselves.
     events = sum(count(task.session, table) for table in made if table.name != NAMES.tiles)
     tiles = sum(count(task.session, table) for table in made if table.name == NAMES.tiles)
@@ -260,7 +260,7 @@ def _store_rows_of_span(task: Task, span: Span) -> Handle:
     return task.session.create_table("__fs_stored_of_span", rows)
 
 
-def _create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[CompiledView, list[Handle]]:
+def create_tiles(task: Task, span: Span, types: dict[str, str]) -> tuple[CompiledView, list[Handle]]:
     """Create the tiles of a span, and compile the view with the shortcuts that they allow."""
     read = replace(span, affected=_find_active_keys(task, span)) if _reads_history_of_few(span) else span
     for shortcuts in WAYS:

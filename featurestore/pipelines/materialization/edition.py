@@ -11,7 +11,9 @@ from featurestore.engine.session import Session
 from featurestore.errors import CommitConflict, FeatureStoreError
 from featurestore.lakehouse import commits, tables
 from featurestore.lakehouse.table import Table
+from featurestore.online.ahead import ahead_of, feature_table_of
 from featurestore.online.store import Cursor, Edition
+from featurestore.pipelines.materialization.changes_ahead import has_rows_ahead
 from featurestore.pipelines.materialization.finished import AppendedRows
 from featurestore.pipelines.materialization.publish import OnRows, TableReader
 from featurestore.records import editions, feature_table, online_tables, stored_definition
@@ -103,8 +105,7 @@ class EditionPublisher:
         name = applied.table
         table, cursor, since = self._reader.load_cursors(name, table)
         replace = full or self._reader.must_replace(table, applied, view, since)
-        if self._opened is not None:
-            self._opened.discard(name)
+        self._discard(name)
         if fill is not None:
             if not replace:
                 # Others have published it meanwhile.
@@ -114,6 +115,8 @@ class EditionPublisher:
                 cursor = fill.recorded
         if since != cursor or replace:
             self._reader.read(self._edition(), applied, view, table, cursor, since, replace, session, appended)
+        if has_rows_ahead(view) and (since != cursor or replace or self._reader.lacks_rows_ahead(applied, view, since)):
+            self._reader.read_ahead(self._edition(), applied, view, table, cursor, session)
         self._staged[name] = _Staged(applied, view, full, fill, table, cursor, since != cursor)
 
     def commit(self) -> Outcome:
@@ -161,13 +164,17 @@ class EditionPublisher:
 
     def _conflicting(self, error: CommitConflict) -> list[str]:
         """The table that a conflict names; all tables if it names none of this edition."""
-        name = error.details.get("table")
-        return [name] if isinstance(name, str) and name in self._staged else list(self._staged)
+        name = feature_table_of(str(error.details.get("table")))
+        return [name] if name in self._staged else list(self._staged)
 
     def _drop(self, name: str) -> None:
         del self._staged[name]
+        self._discard(name)
+
+    def _discard(self, name: str) -> None:
         if self._opened is not None:
             self._opened.discard(name)
+            self._opened.discard(ahead_of(name))
 
     def _edition(self) -> Edition:
         if self._opened is None:

@@ -23,7 +23,9 @@ from featurestore.lakehouse import compaction, scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.table import Table
+from featurestore.online.ahead import ahead_of, goes_with
 from featurestore.online.store import Cursor, Edition
+from featurestore.pipelines.materialization.changes_ahead import compute_rows_ahead, has_rows_ahead
 from featurestore.pipelines.materialization.finished import AppendedRows
 from featurestore.records import feature_table, online_tables
 from featurestore.records.definitions import Applied
@@ -74,6 +76,10 @@ class TableReader:
         (stored,) = self._runtime.online.read([(applied.table, [])])
         return bool(stored.columns) and set(stored.columns) != set(feature_names(view))
 
+    def lacks_rows_ahead(self, applied: Applied, view: FeatureView, online: Cursor | None) -> bool:
+        """Whether the online store has no rows ahead that go with the newest rows of this cursor, and should have them."""
+        return has_rows_ahead(view) and not goes_with(self._runtime.online.cursor(ahead_of(applied.table)), online)
+
     def read(
         self,
         edition: Edition,
@@ -113,6 +119,25 @@ class TableReader:
                 query = newest_rows.both_in_key_order(appended, remaining, keys, columns)
             rows = self._report_rows(session.batches(query))
             edition.add(applied.table, rows, keys=keys, cursor=cursor, since=since, replace=log is None, removed=removed)
+
+    def read_ahead(
+        self, edition: Edition, applied: Applied, view: FeatureView, table: Table, cursor: Cursor, session: Session | None = None
+    ) -> None:
+        """Compute the rows ahead of the cursor's watermark, and add them to the edition in place of those that are online.
+
+        `session` may read the files of the view's source; its tables are dropped. Without rows ahead, because the source has changed
+        since the last run, lookups say from the watermark on that rows are stale.
+        """
+        name, through = ahead_of(applied.table), cursor.materialized_through
+        if through is None:
+            return
+        since = self._runtime.online.cursor(name)
+        if session is not None:
+            session.clear()
+        with compute_rows_ahead(self._runtime, session, applied, view, table, through) as computed:
+            if computed is not None:
+                rows = computed[0].batches(computed[1])
+                edition.add(name, rows, keys=tuple(view.entity.keys), cursor=cursor, since=since, replace=True)
 
     def _report_rows(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
         on_rows = self._on_rows

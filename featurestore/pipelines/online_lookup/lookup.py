@@ -14,6 +14,7 @@ from featurestore.engine.session import ColumnValues, ExpressionEvaluator
 from featurestore.errors import NotReady, RequestError, near
 from featurestore.joins.derived_rows import derived_error
 from featurestore.online.store import Read, Row
+from featurestore.pipelines.online_lookup.instant import read_instant
 from featurestore.pipelines.online_lookup.online_features import EXPIRED, NOT_FOUND, PRESENT, STALE, OnlineFeatures, newest_edition
 from featurestore.pipelines.online_lookup.row_policies import show_read
 from featurestore.pipelines.online_lookup.work import is_brief, uuids_as_text
@@ -45,7 +46,8 @@ def lookup(
     """
     fields = _request(plan, entities, request)
     requests = _keys_by_table(plan, entities)
-    reads = runtime.online.read(requests)
+    present = times.now() if at is None else at
+    reads, outdated = read_instant(runtime.online, plan.uses, requests, present)
     if missing := [use.table for use, read in zip(plan.uses, reads, strict=True) if read.cursor is None]:
         online_tables.check_absent(missing)
     if online_tables.lost:
@@ -55,16 +57,17 @@ def lookup(
             show_read(runtime, use, bound, keys, read) if (bound := row_policies.get(use.table)) is not None else read
             for use, (_, keys), read in zip(plan.uses, requests, reads, strict=True)
         ]
-    present = times.now() if at is None else at
     values: list[list[tuple[Any, ...]]] = []
     status: dict[str, tuple[str, ...]] = {}
     timestamps: dict[str, tuple[int | None, ...]] = {}
-    for use, read in zip(plan.uses, reads, strict=True):
+    for use, read, late in zip(plan.uses, reads, outdated, strict=True):
         policy = policies.get(use.table)
-        stale = policy if policy is not None and policy.is_stale(read.cursor, present) else None
+        stale = policy if policy is not None and (late or policy.is_stale(read.cursor, present)) else None
         if stale is not None and stale.mode == "error":
             refuse_stale(use.label, use.table, stale, read.cursor, present)
-        status[use.label] = tuple(_status(use, row, present, PRESENT if stale is None else STALE) for row in read.rows)
+        status[use.label] = tuple(
+            _status(use, row, present, PRESENT if stale is None and place not in late else STALE) for place, row in enumerate(read.rows)
+        )
         timestamps[use.label] = tuple(None if row is None else row.feature_timestamp for row in read.rows)
         values.append(_select_features(use, read, status[use.label], stale is None or stale.mode == "value"))
     rows = [tuple(chain.from_iterable(parts_of_row)) for parts_of_row in zip(*values, strict=True)]
