@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 LEASE_HELD = 3
 """The exit status when other processes were updating all that is missing: the task is skipped, and not tried again."""
 OPTIONS = {
-    "start_date": datetime(2026, 1, 1),
+    "start_date": datetime(2026, 1, 1, tzinfo=UTC),
     # A run computes all that was missed: there is nothing to catch up with.
     "catchup": False,
     "max_active_runs": 1,
