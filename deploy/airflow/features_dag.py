@@ -3,7 +3,7 @@
 The program and its settings are those of the worker: FEATURESTORE_HOME, or FEATURESTORE_URL and FEATURESTORE_TOKEN for a server.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
