@@ -53,7 +53,7 @@ class Chain:
         """
         with self._lock:
             self._settle()
-            self._write(time_ns() // 1000 if time is None else time, members)
+            self._write(deque([(time_ns() // 1000 if time is None else time, members)]))
 
     def append_soon(self, members: bytes) -> None:
         """As `append`, for an entry that gets its hash later; it survives a killed process when this returns. Raises: as `append`."""
@@ -67,7 +67,7 @@ class Chain:
                 waiting.append((now, members))
                 return
             self._settle()
-            self._write(now, members)
+            self._write(deque([(now, members)]))
 
     def settle(self) -> None:
         """Write the entries that wait for their hashes. Raises: OSError; then the rest waits."""
@@ -130,22 +130,24 @@ class Chain:
     def _settle(self) -> None:
         if self._left is not None:
             raise self._left
-        waiting = self._waiting
-        if not waiting:
-            return
-        # Each line is a copy of its own: one of several, of which a part is missing, would be a damaged file.
-        while waiting:
-            self._write(*waiting[0])
-            waiting.popleft()
-        self._journal.clear()
+        if self._waiting:
+            self._write(self._waiting)
+            self._journal.clear()
 
-    def _write(self, time: int, members: bytes) -> None:
-        number = self._number + 1
-        line, digest = seal(self._begin, number, self._hash, time, members)
-        if not self._file.append(line):
-            self._begin_segment()
-            self._file.append(line)
-        self._number, self._hash = number, digest
+    def _write(self, entries: deque[tuple[int, bytes]]) -> None:
+        """Write entries to the file; those that are in it are taken out of `entries`, also if another fails."""
+        while entries:
+            lines, hashes = seal(self._begin, self._number, self._hash, entries)
+            written = self._file.append(lines)
+            if not written:
+                self._begin_segment()
+                continue
+            self._number, self._hash = self._number + written, hashes[written - 1]
+            if written == len(hashes):
+                entries.clear()
+            else:
+                for _ in range(written):
+                    entries.popleft()
 
     def _begin_segment(self) -> None:
         file = SegmentFile(segment_path(self._folder, self.id, self._number + 1), SEGMENT_BYTES)

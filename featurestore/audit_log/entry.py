@@ -1,6 +1,6 @@
 """An entry of the audit log, and its line: canonical JSON whose hash depends on all lines of the chain before it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -77,13 +77,20 @@ def begin_lines(chain: str) -> bytes:
     return b'{"chain":"%b","number":' % chain.encode()
 
 
-def seal(begin: bytes, number: int, previous: bytes, time: int, members: bytes) -> tuple[bytes, bytes]:
-    """The line of an entry, with the line feed, and its hash: the SHA-256 of the previous hash and of the JSON, whose last member it is
-    in the line. `begin` is as `begin_lines` returns it, and `members` as `encode` does.
+def seal(begin: bytes, number: int, previous: bytes, entries: Iterable[tuple[int, bytes]]) -> tuple[list[bytes], list[bytes]]:
+    """The lines of entries that follow the entry `number`, whose hash is `previous`, with their line feeds; and their hashes.
+
+    The hash of an entry is the SHA-256 of the previous hash and of the JSON, whose last member it is in the line. `begin` is as
+    `begin_lines` returns it, and an entry is its time and its members, as `encode` returns them.
     """
-    hashed = b'%b%b%d,"previous":"%b","time":%d,%b}' % (previous, begin, number, previous, time, members)
-    digest = sha256(hashed).hexdigest().encode()
-    return b'%b,"hash":"%b"}\n' % (hashed[_HASH:-1], digest), digest
+    lines, hashes = [], []
+    for time, members in entries:
+        number += 1
+        hashed = b'%b%b%d,"previous":"%b","time":%d,%b}' % (previous, begin, number, previous, time, members)
+        previous = sha256(hashed).hexdigest().encode()
+        lines.append(b'%b,"hash":"%b"}\n' % (hashed[_HASH:-1], previous))
+        hashes.append(previous)
+    return lines, hashes
 
 
 def open_line(content: bytes) -> Line:

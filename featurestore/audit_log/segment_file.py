@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+from collections.abc import Sequence
 from os import SEEK_END, lseek
 from pathlib import Path
 
@@ -32,8 +33,8 @@ class SegmentFile:
     A call of the system for each line takes ten times as long, and on a busy machine more than all else of an entry. A full disk is found
     when the room is reserved. `close` cuts the zeros off.
 
-    A page that is behind the end of the file must not be touched: its system sends SIGBUS. So the end is looked at before each line, which
-    is the cheapest call of the system, and takes twice as long as the copy.
+    A page that is behind the end of the file must not be touched: its system sends SIGBUS. So the end is looked at before each group of
+    lines, which is the cheapest call of the system, and takes twice as long as the copy of one.
     """
 
     def __init__(self, path: Path, capacity: int) -> None:
@@ -55,22 +56,26 @@ class SegmentFile:
             logger.warning("the last line of %s is not whole; it was not answered, and is removed", path.name)
             self._map[self.size : self.size + torn] = bytes(torn)
 
-    def append(self, line: bytes) -> bool:
-        """Write a line with its line feed at the end; False if the file has no room for it.
+    def append(self, lines: Sequence[bytes]) -> int:
+        """Write lines with their line feeds at the end; the number of those that the file has room for. Each is a copy of its own: one of
+        several, of which a part is missing, would be a damaged file.
 
-        Raises: SegmentCutShort; OSError for one that no file has room for.
+        Raises: SegmentCutShort; OSError if no file has room for the first one.
         """
         size, capacity, pages = self.size, self._capacity, self._map
         if lseek(self._descriptor, 0, SEEK_END) < capacity:
             raise SegmentCutShort(f"{self._path.name} was cut short after entries were written to it")
-        end = size + len(line)
-        if end > capacity:
-            if not size:
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-            return False
-        pages[size:end] = line
-        self.size = end
-        return True
+        written = 0
+        for line in lines:
+            end = size + len(line)
+            if end > capacity:
+                break
+            pages[size:end] = line
+            size = self.size = end
+            written += 1
+        if not size:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return written
 
     def is_intact(self) -> bool:
         """Whether the file is as long as it was reserved, and still at its path. Raises: OSError."""
