@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from featurestore.errors import brief
 from featurestore.masking import Secret
 from featurestore.redaction import is_secret
-from featurestore.setting_types import Address, Addresses, ByteSize, MemorySize, Properties, SigningSecret, Token
+from featurestore.setting_types import Address, Addresses, ByteSize, Duration, MemorySize, Properties, SigningSecret, Token
 from featurestore.values.table_names import CATALOG
 
 
@@ -156,6 +156,15 @@ class SettingFields(BaseSettings):
     audit_log_limit: ByteSize = Field(
         default="1GiB", description="size limit of the entries of the audit log that wait for their table; beyond it nothing is done"
     )
+    push_log: Address | None = Field(
+        default=None,
+        description="log of pushed events, `sqlite:///path` for processes of one machine; default: push.sqlite in the home folder, for a"
+        " catalog on this machine",
+    )
+    push_log_limit: ByteSize = Field(default="8GiB", description="size limit of the log of pushed events, with the ids it remembers")
+    push_remembers: Duration = Field(
+        default="7d", description="for how long the log of pushed events remembers ids; what is sent again later is found by the next copy"
+    )
     header_seconds: float = Field(default=10, gt=0, description="time limit in seconds for receiving the headers of a request")
     stall_seconds: float = Field(
         default=30, gt=0, description="longest pause in seconds while a request body is received or a response is sent"
@@ -231,6 +240,13 @@ class SettingFields(BaseSettings):
             raise ValueError("Input should be local, dask://local, dask://host:port, spark, spark://host:port or sc://host:port")
         if any(is_secret(parameter.partition("=")[0]) for parameter in host.split(";")[1:]):
             raise ValueError("Input should have no token: Spark Connect takes it from the variable SPARK_CONNECT_AUTHENTICATE_TOKEN")
+        return value
+
+    @field_validator("push_log", mode="after")
+    @classmethod
+    def _push_log_address(cls, value: Secret | None) -> Secret | None:
+        if value is not None and not value.reveal().startswith("sqlite:///"):
+            raise ValueError("Input should be the address of a log, such as sqlite:///var/lib/featurestore/push.sqlite")
         return value
 
     @field_validator("openlineage_url", mode="after")

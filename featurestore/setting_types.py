@@ -1,5 +1,6 @@
 """Types of settings: secrets, addresses without their passwords, and sizes."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, PlainSerializer, PlainValidator
@@ -59,6 +60,13 @@ def _memory_size(value: str) -> str:
     return value
 
 
+def _duration(value: str) -> str:
+    parsed = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", value)
+    if parsed is None:
+        raise ValueError("Input should be a duration: a whole number and one of s, m, h, d, w, such as 30s or 7d")
+    return value
+
+
 MIN_SECRET_LENGTH = 16
 """Fewest characters of a secret that signs: whoever has seen a signature can try secrets without asking anybody."""
 _SHOWN = PlainSerializer(str, return_type=str)
@@ -82,5 +90,7 @@ Addresses = Annotated[
 """Addresses by name, shown without passwords."""
 ByteSize = Annotated[str, AfterValidator(_byte_size)]
 """A size in bytes as text, such as 64MiB."""
+Duration = Annotated[str, AfterValidator(_duration)]
+"""A length of time as text, such as 30s or 7d, longer than zero."""
 MemorySize = Annotated[str, AfterValidator(_memory_size)]
 """A limit of memory as text: a size, or a fraction of the machine's memory such as 50%."""

@@ -20,6 +20,8 @@ URL_VARIABLE = "FEATURESTORE_URL"
 CATALOG_NAME = CATALOG
 """What pyiceberg calls the catalog: it is part of the keys of a catalog in a database, and no part of what users write."""
 GIB = 1 << 30
+PUSH_LOG = "push.sqlite"
+"""The file of the log of pushed events in the home folder."""
 MIN_TOKEN_LENGTH = 8
 """A server warns of tokens with fewer characters, which are easy to guess."""
 
@@ -72,6 +74,12 @@ class Settings(SettingFields):
         if url.startswith("lmdb://"):
             return f"lmdb://{Path(url.removeprefix('lmdb://')).expanduser().absolute()}"
         return url
+
+    def push_log_url(self) -> str | None:
+        """The address of the log of pushed events, including its password; None if there is none that all machines of the catalog share."""
+        if self.push_log is not None:
+            return self.push_log.reveal()
+        return f"sqlite://{self.home_path() / PUSH_LOG}" if self.catalog_properties().get("uri", "").startswith("sqlite") else None
 
     def mlflow_address(self) -> str | None:
         """The URL of MLflow's tracking server, including its password; None to use MLflow's own setting."""
@@ -128,6 +136,10 @@ class Settings(SettingFields):
     def spool_bytes(self) -> int:
         """The limit of the predictions that wait to be logged in bytes."""
         return byte_sizes.parse(self.prediction_spool_limit)
+
+    def push_log_bytes(self) -> int:
+        """The limit of the log of pushed events in bytes."""
+        return byte_sizes.parse(self.push_log_limit)
 
     def audit_log_bytes(self) -> int:
         """The limit of the entries of the audit log that wait, in bytes."""

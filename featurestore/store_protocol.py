@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from featurestore.audit_log.results import AuditEntry, AuditVerification, ChainHead
     from featurestore.dsl.csv_format import Csv
     from featurestore.dsl.lookup import FeatureLookup
+    from featurestore.dsl.source import Source
     from featurestore.pipelines.lineage.audit_result import Audit
     from featurestore.pipelines.lineage.history import TableEvent
     from featurestore.pipelines.lineage.impact_result import Impact
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
     from featurestore.pipelines.planning.plan import Plan
+    from featurestore.pipelines.pushed.push import Pushed
     from featurestore.pipelines.training_sets.comparison_result import Comparison
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo
     from featurestore.pipelines.training_sets.splits import SplitRequest
@@ -87,6 +89,9 @@ class Store(Protocol):
 
     def write_table(self, name: str, frame: Any, mode: WriteMode = "merge", run_id: str | None = None) -> TableWrite:
         """Write rows to a table by its keys."""
+
+    def push(self, source: str | Source, rows: Any) -> Pushed:
+        """Push rows to a source."""
 
     def history(self, table: str) -> list[TableEvent]:
         """What happened to a table, the newest first."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.planning.apply import apply_plan as apply_plan
     from featurestore.pipelines.planning.plan import Plan as Plan
     from featurestore.pipelines.planning.plan import make_plan as make_plan
+    from featurestore.pipelines.pushed.push import push as push
     from featurestore.pipelines.training_sets.build import build_training_set as build_training_set
     from featurestore.pipelines.training_sets.build import get_training_set as get_training_set
     from featurestore.pipelines.training_sets.build import has_training_set as has_training_set
@@ -135,6 +136,7 @@ _HOMES = {
     "pin": "records.pinned",
     "make_plan": "pipelines.planning.plan",
     "prepare_training_set": "pipelines.training_sets.prepared",
+    "push": "pipelines.pushed.push",
     "publish_views": "pipelines.materialization.edition",
     "read_all_heads": "audit_log.reading",
     "read_entries": "audit_log.reading",

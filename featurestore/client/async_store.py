@@ -99,6 +99,7 @@ class AsyncRemoteStore:
     repair = _awaitable(ServerVerbs.repair)
     create_table = _awaitable(ServerVerbs.create_table)
     write_table = _awaitable(ServerVerbs.write_table)
+    push = _awaitable(ServerVerbs.push)
     history = _awaitable(ServerVerbs.history)
     create_training_set = _awaitable_set(ServerVerbs.create_training_set)
     training_set = _awaitable_set(ServerVerbs.training_set)

@@ -53,6 +53,7 @@ class RemoteStore:
     repair = _blocking(ServerVerbs.repair)
     create_table = _blocking(ServerVerbs.create_table)
     write_table = _blocking(ServerVerbs.write_table)
+    push = _blocking(ServerVerbs.push)
     history = _blocking(ServerVerbs.history)
     create_training_set = _blocking(ServerVerbs.create_training_set)
     training_set = _blocking(ServerVerbs.training_set)

@@ -11,11 +11,14 @@ from featurestore.client import spines
 from featurestore.client.answers import reading_answer
 from featurestore.client.arguments import path_part
 from featurestore.client.decoding import check_object
+from featurestore.client.json_rows import encode_body
 from featurestore.client.steps import Exchange, Work, post
 from featurestore.client.training_sets import TrainingSetVerbs
 from featurestore.dsl.lookup import FeatureLookup
+from featurestore.dsl.source import Source
 from featurestore.errors import RequestError, brief
 from featurestore.pipelines.lineage.history import TableEvent
+from featurestore.pipelines.pushed.push import Pushed
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.splits import SplitRequest, parse_split
 from featurestore.pipelines.training_sets.training_set import TrainingSet
@@ -23,6 +26,7 @@ from featurestore.pipelines.written.schema import columns_of_schema
 from featurestore.pipelines.written.write import TableWrite, WriteMode, check_mode
 from featurestore.progress import TrainingSetProgress, training_set_reporter
 from featurestore.records.listings import ViewDetail
+from featurestore.records.names import source_name
 from featurestore.values import frames
 from featurestore.values.arguments import Known, check_column_names, check_known, check_tags, check_text, naming
 
@@ -61,6 +65,16 @@ class TableVerbs(TrainingSetVerbs):
             answer = yield post("/v1/table-writes", unlimited=True, **options)
         with reading_answer(self._url):
             return TableWrite.from_dict(check_object(answer))
+
+    def push(self, source: str | Source, rows: Any) -> Exchange[Pushed]:
+        """Push rows to a source: a list of dicts as JSON, others as an Arrow stream."""
+        path = f"/v1/sources/{path_part(source_name(source), 'source')}/push"
+        if isinstance(rows, list):
+            request = post(path, content=encode_body({"rows": rows}), headers={"Content-Type": "application/json"})
+        else:
+            content = yield Work(lambda: _stream(_rows(rows)))
+            request = post(path, content=content, headers={"Content-Type": spines.ARROW})
+        return (yield from self._calls.read_result(Pushed, request))
 
     def history(self, table: str) -> Exchange[list[TableEvent]]:
         """What happened to a table, the newest first."""
@@ -108,6 +122,14 @@ def _rows(frame: Any) -> pa.Table:
     if rows is None:
         raise RequestError(f"the frame is text; give {frames.MEMORY}", field="frame")
     return rows
+
+
+def _stream(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _as_list(lookups: Any) -> list[FeatureLookup]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from featurestore.compiler.check_database import database_problems
 from featurestore.compiler.check_policy import policy_problems
+from featurestore.compiler.check_pushed import pushed_problems
 from featurestore.compiler.check_service import service_problems
 from featurestore.compiler.check_source import file_problems
 from featurestore.compiler.data_checks import check_problems
@@ -88,11 +89,13 @@ def _keys_faults(keys: Sequence[str]) -> Iterator[str]:
 def source_problems(source: Source) -> Iterator[FieldProblem]:
     """Check that there is one place to read from, one event time, and SQL that parses."""
     owner = owner_of(source)
-    places = [name for name in ("table", "path", "sql") if getattr(source, name) is not None]
+    places = [name for name in ("table", "path", "sql", "schema") if getattr(source, name) is not None]
     if len(places) != 1 and source.url is None:
-        message = f"give exactly one of table=, path= and sql=; there {'are ' + ', '.join(places) if places else 'is none'}"
+        message = f"give exactly one of table=, path=, sql= and schema=; there {'are ' + ', '.join(places) if places else 'is none'}"
         yield FieldProblem(owner, "table", message)
     yield from database_problems(source)
+    if source.pushed:
+        yield from pushed_problems(source)
     if source.table is not None and source.url is None and len(source.table.split(".")) < 2:
         yield FieldProblem(owner, "table", f"{brief(source.table)} has no namespace; write namespace.name")
     yield from file_problems(source)

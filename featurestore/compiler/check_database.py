@@ -21,7 +21,7 @@ def database_problems(source: Source) -> Iterator[FieldProblem]:
     owner = owner_of(source)
     if source.url is None:
         for name in _ONLY_WITH_URL:
-            if getattr(source, name) is not None:
+            if getattr(source, name) is not None and not (source.pushed and name == "id"):
                 yield FieldProblem(owner, name, "says how a table of a database is copied, and there is no url=")
         return
     yield from problems_at(owner, "url", _url_faults(source.url))

@@ -92,6 +92,8 @@ def _source_identity(source: Source) -> dict[str, Any]:
     format_entry = {} if source.format is None else {"format": _format_identity(source.format)}
     # Nor do sources from before these fields existed get another one.
     more = {name: value for name in ("url", "watermark", "id", "zone") if (value := getattr(source, name)) is not None}
+    if source.pushed:
+        more["pushed"] = source.name
     if source.partitions:
         more["partitions"] = {name: sql_type_of_name(type_name) for name, type_name in source.partitions.items()}
     return {

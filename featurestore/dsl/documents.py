@@ -25,7 +25,7 @@ _MAKERS: Mapping[str, Callable[..., Check]] = {
 }
 _STALENESS = ("stale_after", "stale")
 _POLICY = ("masks", "rows", "declassify", "declassify_rows")
-_OF_KEPT_SOURCES = ("url", "watermark", "id", "overlap", "zone", "partitions", "keep")
+_OF_KEPT_SOURCES = ("url", "watermark", "id", "overlap", "zone", "partitions", "keep", "schema")
 _CHECKS = {Condition: "that", NotNull: "not_null", RowCount: "rows", Freshness: "fresh"}
 
 

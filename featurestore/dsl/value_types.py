@@ -17,6 +17,23 @@ def checked_type(type_name: object) -> str:
     raise ValueError(f"{type_name!r} is not a type that a feature table can have")
 
 
+def column_type(name: object) -> str:
+    """The DuckDB type of a column by its name in definitions, such as `long`, or by DuckDB's; `[]` after it makes a list.
+
+    Raises ValueError with a message for users.
+    """
+    text = name.strip() if isinstance(name, str) else ""
+    if text.endswith("[]"):
+        return f"{column_type(text[:-2])}[]"
+    try:
+        return sql_type_of_name(name)  # type: ignore[arg-type]
+    except ValueError as error:
+        try:
+            return checked_type(name)
+        except ValueError:
+            raise error from None
+
+
 def sql_type_of_name(name: str) -> str:
     """The DuckDB type of a type name. Raises ValueError with a message for users."""
     lowered = name.strip().lower() if isinstance(name, str) else ""

@@ -81,7 +81,11 @@ class Applied:
     def written(self) -> bool:
         """Whether this is a version of a written table: a view whose rows are written by key."""
         source = self.document.get("source")
-        return self.kind == "view" and isinstance(source, Mapping) and all(source.get(place) is None for place in ("table", "path", "sql"))
+        return (
+            self.kind == "view"
+            and isinstance(source, Mapping)
+            and all(source.get(place) is None for place in ("table", "path", "sql", "schema"))
+        )
 
     @property
     def table(self) -> str:

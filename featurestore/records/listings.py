@@ -20,12 +20,12 @@ class EntityInfo(Result):
     applied_at: datetime
 
 
-_LEFT_OUT = ("format", "url", "watermark", "id", "overlap", "zone", "partitions", "keep")
+_LEFT_OUT = ("format", "url", "watermark", "id", "overlap", "zone", "partitions", "keep", "schema")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SourceInfo(Result):
-    """A source as it was applied: one of `table`, `path` and `sql` is set, and with `url` the `table` is that of a database.
+    """A source as it was applied: one of `table`, `path`, `sql` and `schema` is set, and with `url` the `table` is that of a database.
 
     `format` is that of CSV files; None: the default. Fields from `url` on say how rows are copied that the store keeps.
     """
@@ -49,6 +49,7 @@ class SourceInfo(Result):
     zone: str | None = None
     partitions: Mapping[str, str] = field(default_factory=dict)
     keep: bool = False
+    schema: Mapping[str, str] | None = None
     applied_at: datetime
 
     def to_dict(self) -> dict[str, Any]:

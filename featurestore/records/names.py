@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from featurestore.dsl.service import FeatureService
+from featurestore.dsl.source import Source
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import RequestError, brief
 from featurestore.values.arguments import check_text
@@ -19,6 +20,11 @@ def view_name(view: Any) -> str:
     return _name(view, FeatureView, "view")
 
 
+def source_name(source: Any) -> str:
+    """The name of a source. Raises: RequestError unless it is a name or a Source."""
+    return _name(source, Source, "source")
+
+
 def view_names(views: Any) -> list[str] | None:
     """The names of one or several views; None, which means all views, stays None. Raises: as `view_name`."""
     if views is None:
@@ -27,7 +33,7 @@ def view_names(views: Any) -> list[str] | None:
     return [_name(view, FeatureView, "view", "names: ") for view in (views if several else [views])]
 
 
-def _name(value: Any, definition: type[FeatureService] | type[FeatureView], what: str, where: str = "") -> str:
+def _name(value: Any, definition: type[FeatureService] | type[FeatureView] | type[Source], what: str, where: str = "") -> str:
     if isinstance(value, definition):
         return value.name
     if isinstance(value, str):

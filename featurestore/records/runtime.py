@@ -12,6 +12,9 @@ from featurestore.event_sender import EventSender
 from featurestore.lakehouse.catalog import Catalog, open_catalog
 from featurestore.online.factory import open_online
 from featurestore.online.store import OnlineStore
+from featurestore.push.event_log import EventLog
+from featurestore.push.factory import open_event_log
+from featurestore.push.group_commit import GroupCommit
 from featurestore.records import authors
 from featurestore.records.lease_claims import SeenClaims
 from featurestore.records.operator import Operator
@@ -46,6 +49,8 @@ class Runtime:
         self._interruptible: ExpressionEvaluator | None = None
         self.inspections: Recent[str, tuple[Any, Any]] = Recent(INSPECTIONS)
         """What `SourceInspector` found of views, by name, since a plan and an apply inspect the same ones."""
+        self.push_targets: Recent[str, Any] = Recent(INSPECTIONS)
+        """The sources to which this process pushes, by name."""
         self._lock = RLock()
         self._opened: dict[str, Any] = {} if engine is None else {"engine": engine}
 
@@ -127,6 +132,16 @@ class Runtime:
         return self._once("online", lambda: open_online(self.settings.online_url(), allow_eviction=self.settings.online_allow_eviction))
 
     @property
+    def event_log(self) -> EventLog:
+        """The log of pushed events. Raises: NotReady if it cannot be reached; RequestError if there is none for this catalog."""
+        return self._once("event log", lambda: open_event_log(self.settings))
+
+    @property
+    def pushes(self) -> GroupCommit:
+        """What adds pushed events to the log. Raises: as `event_log`."""
+        return self._once("pushes", lambda: GroupCommit(self.event_log))
+
+    @property
     def files(self) -> "FileCache":
         """The cache of the local files of sources and spines."""
         from featurestore.files.file_cache import FileCache  # noqa: PLC0415
@@ -161,7 +176,7 @@ class Runtime:
         """Close the components that were opened."""
         with self._lock:
             # First the events that wait, since they are made from what the catalog has.
-            for name in ("lineage events", "online", "distributor", "engine", "catalog"):
+            for name in ("lineage events", "pushes", "event log", "online", "distributor", "engine", "catalog"):
                 if name in self._opened:
                     self._opened.pop(name).close()
 

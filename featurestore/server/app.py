@@ -61,6 +61,7 @@ from featurestore.server.models.routes import Models
 from featurestore.server.online import Online
 from featurestore.server.online_watch import OnlineWatch
 from featurestore.server.predictions import Predictions
+from featurestore.server.push import Pushes
 from featurestore.server.routing import EngineRoute, LongRoute, check_routes
 from featurestore.server.sharing import errors as sharing_errors
 from featurestore.server.sharing.file_routes import FileRoutes
@@ -116,6 +117,7 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
     metrics.models.read_from(predictor.behind, prediction_log.backlog)
     warm_up = WarmUp(store, predictor.load_aliased, own_process=own_process)
     webhooks = mlflow_webhooks.MlflowWebhooks(store, predictor)
+    pushes = Pushes(store)
     open_paths = (*OPEN_PATHS, mlflow_webhooks.PATH)
     admission = Admission(store.settings.host, store.settings.allowed_hosts)
     authenticator = Authenticator(store)
@@ -166,6 +168,7 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
         # Routes are matched in this order, so lookups come first.
         routes=[
             *Online(store, metrics, Lookups(store.settings)).routes(),
+            *pushes.routes(),
             *Docs().routes(),
             *Health(store, metrics, warm_up, predictor.alias_problems, lambda: authenticator.asks).routes(),
             *engine_routes,
@@ -193,6 +196,7 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
             predictor,
             webhooks,
             prediction_log,
+            pushes,
             warm_up,
             reader,
             own_process,
@@ -253,6 +257,7 @@ def _lifespan(
     predictor: Predictor,
     webhooks: mlflow_webhooks.MlflowWebhooks,
     prediction_log: PredictionLog,
+    pushes: Pushes,
     warm_up: WarmUp,
     reader: AsyncReader | None,
     close_store: bool,
@@ -284,6 +289,7 @@ def _lifespan(
         await run_in_threadpool(webhooks.stop)
         await run_in_threadpool(predictor.close)
         await run_in_threadpool(prediction_log.stop)
+        await run_in_threadpool(pushes.close)
         await run_in_threadpool(audit_watch.stop)
         await run_in_threadpool(evaluations.close)
         await run_in_threadpool(large_bodies.close)

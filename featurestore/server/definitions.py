@@ -159,7 +159,7 @@ def _apply(store: PrincipalStore, body: ApplyBody) -> dict[str, Any]:
 
 def objects(body: DefinitionsBody) -> list[Definition]:
     """The definition objects of a validated request body."""
-    return documents.definition_objects(body.model_dump())
+    return documents.definition_objects(body.model_dump(by_alias=True))
 
 
 def _document(plan: Plan) -> dict[str, Any]:

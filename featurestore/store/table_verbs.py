@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from featurestore.audit_log.log import AuditLog
     from featurestore.backend import Backend
     from featurestore.dsl.lookup import FeatureLookup
+    from featurestore.dsl.source import Source
     from featurestore.pipelines.lineage.history import TableEvent
+    from featurestore.pipelines.pushed.push import Pushed
     from featurestore.pipelines.training_sets.splits import SplitRequest
     from featurestore.pipelines.training_sets.training_set import TrainingSet
     from featurestore.pipelines.written.write import TableWrite, WriteMode
@@ -71,6 +73,18 @@ class TableVerbs:
         values that do not fit.
         """
         return verbs.write_table(self._runtime, name, frame, mode, run_id)
+
+    @recorded
+    def push(self, source: str | Source, rows: Any) -> Pushed:
+        """Push rows to a source with a schema; they are durable when this returns, and the next run copies them into the source's table.
+
+        `rows` is a pandas or polars frame, Arrow data, or a list of dicts. Columns that they lack are NULL. If the source has an `id`,
+        each id counts once, however often and by whomever it is sent.
+
+        Raises: NotFound with the nearest names; RequestError, TypeMismatch and TooLarge naming row and column, with nothing pushed; Busy if
+        too many pushes wait.
+        """
+        return verbs.push(self._runtime, source, rows)
 
     def history(self, table: str) -> list[TableEvent]:
         """What happened to a table, the newest first: snapshot, time, author, operation, rows, run.

@@ -31,4 +31,5 @@ def copy_contents(runtime: Runtime, copies: dict[str, TableIdentity], *, drop: b
 
 def _copy_of(row: Applied) -> str | None:
     source = documents.source(row.document["source"])
-    return source.kept_table if source.kept else None
+    # Pushed rows are nowhere else.
+    return source.kept_table if source.kept and not source.pushed else None

@@ -26,6 +26,7 @@ from featurestore.records.feature_table import DEFINITION, FINGERPRINT
 from featurestore.records.runtime import Runtime
 from featurestore.sources.kept.copied_table import make_copy
 from featurestore.sources.kept.origin import open_origin
+from featurestore.sources.kept.pushed_table import load_pushed_table
 from featurestore.spines.columns import plain_arrow_type
 from featurestore.values import times
 
@@ -101,7 +102,10 @@ def _make_copies(runtime: Runtime, plan: Plan) -> None:
     """Create the tables of the rows that the store keeps; a run creates those that are missing if this is interrupted."""
     for source in plan.definitions.sources:
         try:
-            if source.kept and tables.find(runtime.catalog, source.kept_table) is None:
+            if source.pushed:
+                # It also gets new columns.
+                load_pushed_table(runtime, source)
+            elif source.kept and tables.find(runtime.catalog, source.kept_table) is None:
                 make_copy(runtime, source, open_origin(runtime, source).schema)
         except FeatureStoreError:
             # The definitions are applied.

@@ -8,6 +8,7 @@ from featurestore.access.policies import read_policies
 from featurestore.access.rights import OPERATOR, Rights
 from featurestore.compiler import check
 from featurestore.compiler.binding import ViewVersion, bind_service
+from featurestore.compiler.check_pushed import pushed_problems
 from featurestore.compiler.features import feature_names
 from featurestore.compiler.fingerprint import service_fingerprint, view_fingerprint
 from featurestore.compiler.views import compile_view
@@ -36,6 +37,8 @@ from featurestore.records.definitions import Applied, Registry, read_registry
 from featurestore.records.runtime import Runtime
 from featurestore.sources.bind import Inspected
 from featurestore.sources.inspect_source import SourceInspector, inspect_checks
+from featurestore.sources.kept.copied_table import find_copy
+from featurestore.sources.kept.pushed_table import table_columns
 from featurestore.sources.type_changes import type_changes
 from featurestore.values.humanize import format_names
 
@@ -111,6 +114,7 @@ def make_plan(runtime: Runtime, definitions: Definitions, rights: Rights = OPERA
     closed = author.check(definitions)
     problems = [*definitions.problems, *check.definition_problems(definitions), *_forbidden_files(runtime, definitions)]
     problems.extend(_taken_names(registry, definitions))
+    problems.extend(_pushed_problems(runtime, definitions))
     problems.extend(other_catalogs(runtime, definitions))
     problems.extend(grant_problems(runtime, definitions))
     problems.extend(policy_group_problems(definitions))
@@ -165,6 +169,22 @@ def _taken_names(registry: Registry, definitions: Definitions) -> Iterator[Probl
         if (current := registry.latest("view", view.name)) is not None and current.written:
             message = "a table of this name was made by create_table; call the view something else, or remove the table with remove-view"
             yield definitions.problem("view", view.name, "name", message)
+
+
+def _pushed_problems(runtime: Runtime, definitions: Definitions) -> Iterator[Problem]:
+    """A problem for each source whose rows are pushed, if there is no log for them, or its table has another type of a column."""
+    for source in definitions.sources:
+        if not source.pushed or any(pushed_problems(source)):
+            continue
+        try:
+            table_columns(source, find_copy(runtime, source))
+        except Conflict as error:
+            yield definitions.problem("source", source.name, "schema", error.message)
+        if runtime.settings.push_log_url() is None:
+            message = (
+                "rows that are pushed need a log, which is by default beside a catalog on this machine: set push_log to the address of one"
+            )
+            yield definitions.problem("source", source.name, "schema", message)
 
 
 def _unversioned_step(registry: Registry, kind: str, name: str, document: Mapping[str, Any]) -> Step:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from featurestore.compiler.expressions import SqlProblem
 from featurestore.compiler.storage import storage_type
-from featurestore.dsl.value_types import checked_type, sql_type_of_name
+from featurestore.dsl.value_types import column_type
 from featurestore.errors import RequestError, TypeMismatch, brief
 from featurestore.lakehouse import column_types
 from featurestore.values import frames
@@ -49,13 +49,7 @@ def _type_of_arrow(field: pa.Field) -> str:
 
 
 def _type_of_name(name: Any, field: str) -> str:
-    """A type by its name in definitions, such as `long`, or by DuckDB's; `[]` after it makes a list."""
-    if isinstance(name, str) and name.strip().endswith("[]"):
-        return f"{_type_of_name(name.strip()[:-2], field)}[]"
     try:
-        return sql_type_of_name(name)
+        return column_type(name)
     except ValueError as error:
-        try:
-            return checked_type(name)
-        except ValueError:
-            raise TypeMismatch(f"{field}: {error}", field=field) from error
+        raise TypeMismatch(f"{field}: {error}", field=field) from error

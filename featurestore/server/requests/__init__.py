@@ -13,6 +13,7 @@ from featurestore.server.requests.jobs import (
 )
 from featurestore.server.requests.online import OnlineBody
 from featurestore.server.requests.predictions import InferenceBody, InvocationBody
+from featurestore.server.requests.push import PushBody
 from featurestore.server.requests.tables import LookupFields, LookupTrainingSetBody, TableBody, WriteBody, WriteFields
 from featurestore.server.requests.training_sets import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
 
@@ -32,6 +33,7 @@ __all__ = [
     "OnlineBody",
     "PlanBody",
     "PublicationBody",
+    "PushBody",
     "RebuildBody",
     "RepairBody",
     "TableBody",

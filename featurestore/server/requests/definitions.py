@@ -39,7 +39,9 @@ class CsvBody(Body):
 
 
 class SourceBody(Metadata):
-    """A source of rows with an event time. Give exactly one of `table`, `path`, `sql`, and `url` with the `table` of a database."""
+    """A source of rows with an event time. Give exactly one of `table`, `path`, `sql`, `url` with the `table` of a database, and
+    `schema` with the columns and types of pushed rows.
+    """
 
     name: str
     table: str | None = None
@@ -57,6 +59,7 @@ class SourceBody(Metadata):
     zone: str | None = None
     partitions: dict[str, str] = {}
     keep: bool = False
+    pushed_columns: dict[str, str] | None = Field(default=None, alias="schema")
 
 
 class Aggregation(Body):

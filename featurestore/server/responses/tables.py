@@ -18,6 +18,17 @@ class TableWrite(Answer):
     seconds: float
 
 
+class Pushed(Answer):
+    """What became of a push: how many of its rows were new, and of how many the id was known; when they became durable."""
+
+    source: str
+    rows: int
+    new: int
+    known: int
+    acknowledged: str | None
+    offset: int | None
+
+
 class TableEvent(Answer):
     """One change of a table; `snapshot_id` is null for what made no snapshot, `rows` for callers who may not read all rows."""
 

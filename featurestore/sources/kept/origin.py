@@ -8,6 +8,7 @@ import pyarrow as pa
 from featurestore.dsl.source import Source
 from featurestore.records.runtime import Runtime
 from featurestore.sources.kept.copied_table import copied_columns, find_copy
+from featurestore.sources.kept.pushed_table import table_columns
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,13 @@ class Origin:
 
 
 def open_origin(runtime: Runtime, source: Source) -> Origin:
-    """Look at the place that rows are copied from. Raises: NotFound; RequestError; TypeMismatch; NotReady; MissingExtra."""
+    """Look at the place that rows are copied from.
+
+    Raises: NotFound; RequestError; TypeMismatch; NotReady; MissingExtra; Conflict for a pushed source with a column of another type.
+    """
     copy = find_copy(runtime, source)
+    if source.pushed:
+        return Origin(table_columns(source, copy))
     known = None if copy is None else copied_columns(copy)
     properties: Mapping[str, str] = {} if copy is None else copy.table.properties
     if source.url is not None:

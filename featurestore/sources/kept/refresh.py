@@ -52,6 +52,10 @@ class CopyRefresh:
 
     def _copy(self, source: Source, report: OnCopied) -> bool:
         # Imported here: few sources are copied, and drivers of databases are an extra.
+        if source.pushed:
+            from featurestore.sources.kept.event_copy import copy_events  # noqa: PLC0415
+
+            return copy_events(self._runtime, source, report, self._hold)
         if source.url is None:
             from featurestore.sources.kept.file_copy import copy_files  # noqa: PLC0415
 

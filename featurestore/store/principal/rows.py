@@ -7,16 +7,18 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from featurestore.access.privileges import Kind, Privilege, Securable
-from featurestore.records.names import service_name, view_names
+from featurestore.records.names import service_name, source_name, view_names
 from featurestore.store.principal.base import PrincipalVerbs, Requirement
 from featurestore.store.recorded import recorded
 from featurestore.values.arguments import WAIT, check_name
 
 if TYPE_CHECKING:
+    from featurestore.dsl.source import Source
     from featurestore.pipelines.maintenance.online_comparison import OnlineComparison
     from featurestore.pipelines.materialization.edition import Publication
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
+    from featurestore.pipelines.pushed.push import Pushed
     from featurestore.pipelines.written.write import TableWrite, WriteMode
     from featurestore.progress import MaterializationProgress
     from featurestore.values.arguments import Failures
@@ -39,6 +41,13 @@ class PrincipalRows(PrincipalVerbs):
         """WRITE on the view."""
         self._rights.require(Privilege.WRITE, Kind.VIEW, check_name(name, "name"))
         return self._call(self._store.write_table, name, frame, mode, run_id)
+
+    @recorded
+    def push(self, source: str | Source, rows: Any) -> Pushed:
+        """WRITE on the source."""
+        name = source_name(source)
+        self._rights.require(Privilege.WRITE, Kind.SOURCE, name)
+        return self._call(self._store.push, name, rows)
 
     @recorded
     def materialize(

@@ -1,0 +1,62 @@
+"""Push rows to a source: acknowledged means durable in the log, and each row with an id counts once."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore.dsl.source import Source
+from featurestore.errors import RequestError
+from featurestore.pipelines.pushed.rows import read_pushed
+from featurestore.pipelines.pushed.target import PushTarget, find_target
+from featurestore.push.lot import make_lot
+from featurestore.records.names import source_name
+from featurestore.records.runtime import Runtime
+from featurestore.values import times
+from featurestore.values.result import Result
+
+
+@dataclass(frozen=True, eq=False)
+class Pushed(Result):
+    """What became of a push: of its `rows`, `new` were added, and `known` not, since their ids were known, or were twice in the push.
+
+    `acknowledged` is the time at which the rows became durable, and `offset` their place in the log; None for a push without rows.
+    """
+
+    source: str
+    rows: int
+    new: int
+    known: int
+    acknowledged: datetime | None
+    offset: int | None
+
+
+def push(runtime: Runtime, source: str | Source, rows: Any) -> Pushed:
+    """Push a pandas or polars frame, Arrow data, or a list of dicts; returns when they are durable.
+
+    Raises: NotFound; Conflict; RequestError, TypeMismatch and TooLarge naming row and column, with nothing pushed; Busy, NotReady and
+    OutOfResources: nothing was pushed; Timeout: it is not known whether.
+    """
+    name = source_name(source)
+    target = find_target(runtime, name)
+    if isinstance(rows, pa.RecordBatchReader):
+        # It can be read once.
+        rows = rows.read_all()
+    try:
+        return _push(runtime, target, rows)
+    except RequestError:
+        # The columns may have changed since.
+        again = find_target(runtime, name, fresh=True)
+        if again is target:
+            raise
+        return _push(runtime, again, rows)
+
+
+def _push(runtime: Runtime, target: PushTarget, rows: Any) -> Pushed:
+    source = target.source
+    table = read_pushed(rows, source, max(times.now(), runtime.pushes.latest))
+    if not table.num_rows:
+        return Pushed(source.name, 0, 0, 0, None, None)
+    done = runtime.pushes.append(target.stream, make_lot(table, source.timestamp, source.id))
+    return Pushed(source.name, table.num_rows, done.rows, table.num_rows - done.rows, times.moment(done.at), done.offset)
