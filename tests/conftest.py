@@ -29,9 +29,10 @@ hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
-# Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere.
-MAY_BE_ABSENT = tuple(
-    f"could not import '{name}'" for name in ("airflow", "daft", "dagster", "pyspark", "ray", "snowpark_connect_deps_iceberg", "torch")
+# Reasons for which a test may be skipped in CI as well: the build is too large to install everywhere, or not from Python's packages.
+MAY_BE_ABSENT = (
+    *(f"could not import '{name}'" for name in ("airflow", "daft", "dagster", "pyspark", "ray", "snowpark_connect_deps_iceberg", "torch")),
+    *(f"no {name} here: " for name in ("azurite-blob", "gcp-storage-emulator")),
 )
 
 _make_context = ssl.create_default_context

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from featurestore.errors import NotFound, OutOfResources, RequestError
@@ -110,7 +111,8 @@ def _compiled(step: str) -> Callable[[str], object]:
 def _translated(address: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if is_disk_full(error):
+    except (OSError, pa.ArrowException) as error:
+        # Azure's client reports what it did not expect as an error of Arrow.
+        if isinstance(error, OSError) and is_disk_full(error):
             raise OutOfResources(f"no space left for a copy of {address}; nothing of it was kept", resource="disk") from error
         raise to_source_error(error, address) from error
