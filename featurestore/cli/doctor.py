@@ -6,16 +6,17 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 from rich.markup import escape
 
 from featurestore import private
 from featurestore.cli import context
+from featurestore.cli.finding import Finding
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.errors import NOT_INSTALLED, FeatureStoreError
@@ -33,16 +34,6 @@ LOOKED_AT = 10_000
 LITTLE_DISK = 2 * GIB
 LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "lmdb", "redis", "fastapi")
 MARKS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "wrong": "[bold red]✗[/]"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was checked, its state, what was seen, and how to fix it; `todo` is empty if nothing needs fixing."""
-
-    what: str
-    state: Literal["ok", "note", "wrong"]
-    seen: str
-    todo: str = ""
 
 
 @click.command(cls=Command)
@@ -113,6 +104,11 @@ def _examine(repair: bool) -> Iterator[Finding]:
     yield _home(settings)
     yield _disk(settings)
     yield from _stores(settings, repair)
+    # Imported here: clients of databases and object stores take a while to import.
+    from featurestore.cli import doctor_places  # noqa: PLC0415
+
+    yield from doctor_places.check_databases(settings)
+    yield from doctor_places.check_engine(settings)
     yield _definitions(settings)
     yield _mlflow(settings)
 
@@ -174,8 +170,12 @@ def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
             else:
                 yield Finding(part, "wrong", str(error), f"start it, or correct the setting '{part.split()[0]}'")
         if health["catalog"] is None and health["warehouse"] is None:
+            from featurestore.cli import doctor_places  # noqa: PLC0415
+
+            yield from doctor_places.check_catalog(store.catalog, settings)
             yield from _damages(store, repair)
             yield _views(store.views)
+            yield from doctor_places.check_addresses(settings, store.sources())
 
 
 def _damages(store: "Store", repair: bool) -> Iterator[Finding]:

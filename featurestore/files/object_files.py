@@ -50,6 +50,14 @@ class ObjectFiles:
             raise NotFound("file", self._pattern, None)
         return dict(sorted(states.items()))
 
+    def exists(self) -> bool:
+        """Whether anything is where the pattern's first wildcard is looked for, in one request. Raises: as `states`, but not for that."""
+        steps = self._path.split("/")
+        fixed = next((number for number, step in enumerate(steps) if is_pattern(step)), len(steps))
+        with _translated(self._pattern):
+            info = self._files.get_file_info("/".join(steps[:fixed]).rstrip("/"))
+        return bool(info.type != pafs.FileType.NotFound)
+
     @contextmanager
     def opened(self, path: str) -> Iterator[BinaryIO]:
         """A file, to read parts of it. Raises: as `states`."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -108,7 +109,8 @@ def test_new_changed_and_removed_files_give_what_a_folder_gives(cloud: Cloud, tm
 
     put(0, [1.0, 2.0])
     put(1, [3.0])
-    store = FeatureStore(settings=Settings(home=tmp_path / "home", source_access=cloud.access))
+    settings: Any = cloud.access
+    store = FeatureStore(settings=Settings(home=tmp_path / "home", source_access=settings))
     events.serve(store, Source("events", path=f"{cloud.address}/events/day=*/*.parquet", timestamp="at"))
     put(2, [4.0, 5.0])
     put(0, [1.0, 7.0])
