@@ -54,13 +54,14 @@ class Row(msgspec.Struct, frozen=True):
 class Read:
     """The rows of one table for the requested keys: one entry per key, None for a key without a row.
 
-    A table that was never published has no columns and no cursor. `edition` as in TableState.
+    A table that was never published has no columns and no cursor. `edition` as in TableState, `generation` as in EncodedReads.
     """
 
     columns: tuple[str, ...]
     cursor: Cursor | None
     rows: list[Row | None]
     edition: int | None = field(default=None, compare=False)
+    generation: int = field(default=0, compare=False)
 
 
 class Edition(Protocol):

@@ -66,11 +66,13 @@ def read_rows(store: OnlineStore, requests: Sequence[tuple[str, Sequence[tuple[A
         encoded_requests.append((table, encoded))
     encoded_reads = store.read_encoded(encoded_requests)
     with store.decoding():
-        return [_decode(name, keys, read) for (name, keys), read in zip(requests, encoded_reads.tables, strict=True)]
+        return [
+            _decode(name, keys, read, encoded_reads.generation) for (name, keys), read in zip(requests, encoded_reads.tables, strict=True)
+        ]
 
 
-def _decode(table: str, keys: Sequence[tuple[Any, ...]], read: EncodedRead) -> Read:
+def _decode(table: str, keys: Sequence[tuple[Any, ...]], read: EncodedRead, generation: int) -> Read:
     if read.table is None:
-        return Read((), None, [None] * len(keys))
+        return Read((), None, [None] * len(keys), generation=generation)
     check_width(keys, read.table.keys, table)
-    return Read(read.table.columns, read.table.cursor, decode_rows(read.rows, read.table.value_types), read.table.edition)
+    return Read(read.table.columns, read.table.cursor, decode_rows(read.rows, read.table.value_types), read.table.edition, generation)

@@ -73,9 +73,8 @@ class Services:
         stale_from = self._stale_from.get(name)
         return None if stale_from is not None and times.now() >= stale_from else (plan, generation)
 
-    def policies(self) -> Mapping[str, StalePolicy]:
-        """The policies of views that may be stale, by feature table; cached until something is applied or published."""
-        generation = self._runtime.online.generation()
+    def policies(self, generation: int) -> Mapping[str, StalePolicy]:
+        """The policies of views that may be stale, by feature table, in a generation of the online store; those of the last are cached."""
         known_generation, policies = self._policies
         if known_generation != generation:
             policies = self._policy_reads.call(generation, lambda: stale_policies(self._read_registry()))

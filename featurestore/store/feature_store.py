@@ -233,8 +233,9 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         """
         plan = service if isinstance(service, ServicePlan) else self._services.current(service)
         row_policies = self._services.row_policies(self._runtime.reader, plan)
-        stale = self._services.policies()
-        return verbs.lookup(self._runtime, plan, entities, request, self._online_tables, policies=stale, row_policies=row_policies)
+        return verbs.lookup(
+            self._runtime, plan, entities, request, self._online_tables, policies=self._services.policies, row_policies=row_policies
+        )
 
     def _live_versions(self, names: str | Sequence[str] | None, staged: Collection[str] = (), computed: bool = False) -> Iterator[Applied]:
         """The versions of views to keep up to date; `staged` tables are about to be published. `computed`: not those of written tables.

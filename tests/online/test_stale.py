@@ -62,7 +62,7 @@ def test_a_stale_view_gives_what_it_says(store: FeatureStore) -> None:
 
 def test_the_age_is_that_of_the_watermark_to_the_microsecond(store: FeatureStore) -> None:
     backend = store.backend
-    plan, policies = backend.service_plan("value"), backend.services.policies()
+    plan, policies = backend.service_plan("value"), backend.services.policies
     through = times.micros(NOW - timedelta(hours=3))
     for late, status in ((0, "PRESENT"), (1, "STALE")):
         features = lookup(backend.runtime, plan, KEYS, None, store._online_tables, through + 2 * HOUR + late, policies)

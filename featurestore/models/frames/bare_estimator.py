@@ -1,7 +1,8 @@
 """Estimators of scikit-learn without the names of their columns, which predict from a bare matrix.
 
 Of a frame, scikit-learn compares the names of all columns and converts it to a matrix again. That takes longer than many models need for a
-row, and our frames have the columns of the training in their order anyway.
+row, and our frames have the columns of the training in their order anyway. To find that an estimator is fitted, it looks at the names of
+all its attributes, several times in a prediction; a fitted one may say so instead.
 """
 
 import copy
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 _NAMES = "feature_names_in_"
+_FITTED = "__sklearn_is_fitted__"
+"""The method by which estimators say that they are fitted. Others are if an attribute ends with an underscore."""
 _OUTPUT = "_sklearn_output_config"
 """Set by `set_output`: what an estimator returns may be a frame, whose names come from those of its input."""
 
@@ -56,4 +59,10 @@ def _bare(estimator: Any) -> Any:
         return None
     bare = copy.copy(estimator)
     vars(bare).pop(_NAMES, None)
+    if not hasattr(bare, _FITTED) and any(name.endswith("_") and not name.startswith("__") for name in vars(bare)):
+        setattr(bare, _FITTED, _is_fitted)
     return bare
+
+
+def _is_fitted() -> bool:
+    return True

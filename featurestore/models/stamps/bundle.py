@@ -7,12 +7,9 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from featurestore.errors import Conflict, MissingExtra, RequestError, near
 from featurestore.models.frames.bare_estimator import only_computes, without_names
@@ -21,6 +18,7 @@ from featurestore.models.mlflow_access.mlflow_client import mlflow
 from featurestore.models.mlflow_access.mlmodel import read_mlmodel
 from featurestore.models.stamps import pickles
 from featurestore.models.stamps.flavor import reads_matrix, takes_nullable
+from featurestore.models.stamps.openmp import OpenMp
 from featurestore.models.stamps.signature import serving_signature
 from featurestore.models.stamps.stamp import FOLDER, MANIFEST, ORIGINAL, STAMP, Stamp, read_stamp
 
@@ -101,7 +99,7 @@ class Native:
         """Whether a prediction runs code of scikit-learn alone, in one thread: it neither waits nor hangs."""
         self._params = getattr(self.model.metadata.signature, "params", None)
         # Created after the model's libraries are loaded, because it controls only those.
-        self._threads = ThreadpoolController()
+        self._openmp = OpenMp()
 
     @property
     def named(self) -> bool:
@@ -129,12 +127,16 @@ class Native:
 
     def predict(self, frame: Any, params: Mapping[str, Any] | None = None) -> Any:
         """The native model's result for a frame of its inputs, and for parameters if its signature has some."""
+        if len(frame) > _SINGLE_THREAD_ROWS:
+            return self._call(frame, params)
         # OpenMP uses a thread per core even for one row, which takes tens of milliseconds on a busy machine.
-        with self._threads.limit(limits=1, user_api="openmp") if len(frame) <= _SINGLE_THREAD_ROWS else nullcontext():
-            if self._predict_bare is not None:
-                # scikit-learn's models have no parameters: MLflow drops those of their signatures.
-                return self._predict_bare(frame)
-            return self._predict(frame, params=dict(params)) if params else self._predict(frame)
+        return self._openmp.call_in_one_thread(lambda: self._call(frame, params))
+
+    def _call(self, frame: Any, params: Mapping[str, Any] | None) -> Any:
+        if self._predict_bare is not None:
+            # scikit-learn's models have no parameters: MLflow drops those of their signatures.
+            return self._predict_bare(frame)
+        return self._predict(frame, params=dict(params)) if params else self._predict(frame)
 
 
 def _logged_method(model: Any) -> str:

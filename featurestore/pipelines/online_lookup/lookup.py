@@ -1,6 +1,6 @@
 """The online lookup: the newest row of each view per entity, and derived features with the same SQL as in training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -33,13 +33,14 @@ def lookup(
     request: Sequence[Mapping[str, Any]] | None,
     online_tables: OnlineTables,
     at: int | None = None,
-    policies: Mapping[str, StalePolicy] = {},
+    policies: Callable[[int], Mapping[str, StalePolicy]] = lambda generation: {},
     row_policies: Mapping[str, BoundPolicy] = {},
 ) -> OnlineFeatures:
     """The newest features of each entity; `at` (microseconds, default: now) is the time that ttl and staleness are checked against.
 
-    `policies` are those of views that may be stale, by feature table. `row_policies` are in force on the rows for whom they are looked up,
-    by feature table too: a row that is hidden is as if it were not there, and masks come before derived features.
+    `policies` returns those of views that may be stale, by feature table, for the generation of the online store that was read.
+    `row_policies` are in force on the rows for whom they are looked up, by feature table too: a row that is hidden is as if it were not
+    there, and masks come before derived features.
 
     Raises: RequestError for a missing or unknown key or request field; TypeMismatch for a value of the wrong type; NotReady if the
     online store has lost a table, or for a stale view with stale="error".
@@ -57,11 +58,12 @@ def lookup(
             show_read(runtime, use, bound, keys, read) if (bound := row_policies.get(use.table)) is not None else read
             for use, (_, keys), read in zip(plan.uses, requests, reads, strict=True)
         ]
+    stale_policies = policies(reads[0].generation) if reads else {}
     values: list[list[tuple[Any, ...]]] = []
     status: dict[str, tuple[str, ...]] = {}
     timestamps: dict[str, tuple[int | None, ...]] = {}
     for use, read, late in zip(plan.uses, reads, outdated, strict=True):
-        policy = policies.get(use.table)
+        policy = stale_policies.get(use.table)
         stale = policy if policy is not None and (late or policy.is_stale(read.cursor, present)) else None
         if stale is not None and stale.mode == "error":
             refuse_stale(use.label, use.table, stale, read.cursor, present)

@@ -1,6 +1,5 @@
 """Predictions over HTTP: a request has keys, and the features are looked up in the versions that the model was trained on."""
 
-from dataclasses import replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -70,6 +69,6 @@ def ask(body: InvocationBody, scope: Scope, entities_limit: int) -> Question:
     request_id = request_id_of(scope)
 
     def encode(prediction: Prediction) -> bytes:
-        return json_encoding.dumps(replace(prediction, request_id=request_id).to_dict())
+        return json_encoding.dumps(prediction.to_dict() | {"request_id": request_id})
 
     return Question(body.rows, body.params, request_id, encode, body.places)

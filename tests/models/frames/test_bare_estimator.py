@@ -55,6 +55,7 @@ def test_predictions_are_those_from_a_frame(estimator: Any) -> None:
             # A warning about names would be an error.
             np.testing.assert_array_equal(getattr(bare, method)(asked.to_numpy()), getattr(fitted, method)(asked))
     assert list(fitted.feature_names_in_) == NAMES, "the original is not changed"
+    assert "__sklearn_is_fitted__" not in vars(fitted)
 
 
 def test_others_keep_their_frames() -> None:
