@@ -165,6 +165,9 @@ class SettingFields(BaseSettings):
     push_remembers: Duration = Field(
         default="7d", description="for how long the log of pushed events remembers ids; what is sent again later is found by the next copy"
     )
+    push_copy_every: Duration = Field(
+        default="30s", description="how often a server copies pushed events from the log into the tables of their sources"
+    )
     header_seconds: float = Field(default=10, gt=0, description="time limit in seconds for receiving the headers of a request")
     stall_seconds: float = Field(
         default=30, gt=0, description="longest pause in seconds while a request body is received or a response is sent"

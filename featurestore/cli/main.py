@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Materialize": {
         "materialize": ("featurestore.cli.materialize", "Update views, in their tables and online."),
         "write": ("featurestore.cli.history", "Write the rows of a file to a table, by its keys."),
+        "push": ("featurestore.cli.push", "Push the rows of a file to a source."),
         "publish": ("featurestore.cli.publish", "Publish feature tables to the online store."),
         "verify-online": ("featurestore.cli.verify_online", "Compare the online store with the feature tables."),
         "maintain": ("featurestore.cli.maintain", "Compact files, expire snapshots, remove orphan files."),

@@ -11,7 +11,7 @@ from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import moment, print_facts, print_json, print_sql, print_table, say
 from featurestore.errors import NotFound
-from featurestore.values.humanize import format_count
+from featurestore.values.humanize import format_count, format_duration
 from featurestore.values.result import to_dicts
 
 if TYPE_CHECKING:
@@ -35,15 +35,31 @@ def _names(values: Any) -> str:
     return escape(", ".join(map(str, values)))
 
 
+def _pushed(log: dict[str, Any] | None) -> list[str]:
+    """What was pushed: rows per minute, the age of the oldest row that is not copied, the newest event, rows that were refused."""
+    if log is None:
+        return ["–"] * 4
+    if log["problem"]:
+        return ["[red]?[/]", f"[red]{escape(log['problem'])}[/]", "–", "–"]
+    lag = format_duration(int(log["lag_seconds"] * 1_000_000)) or "–" if log["waiting"] else "–"
+    refused = f"[yellow]{format_count(log['refused'])}[/] ({escape(log['refusal'])})" if log["refused"] else "0"
+    return [format_count(log["rows_per_minute"]), lag, moment(log["last_event"]) if log["last_event"] else "–", refused]
+
+
 LINES: Mapping[str, tuple[list[str], Line]] = {
     "entities": (["entity", "keys", "description"], lambda row: [_bold(row["name"]), _names(row["keys"]), escape(row["description"])]),
     "sources": (
-        ["source", "rows from", "time", "created"],
+        ["source", "rows from", "time", "created", "rows/min", "lag", "last event", "refused"],
         lambda row: [
             _bold(row["name"]),
-            escape(f"{row['table']} of {row['url']}" if row.get("url") else row["table"] or row["path"] or "a query"),
+            escape(
+                f"{row['table']} of {row['url']}"
+                if row.get("url")
+                else row["table"] or row["path"] or ("pushes" if "schema" in row else "a query")
+            ),
             escape(row["timestamp"]),
             escape(row["created"] or "–"),
+            *_pushed(row.get("log")),
         ],
     ),
     "views": (

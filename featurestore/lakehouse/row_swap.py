@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from featurestore.lakehouse.catalog_errors import translating_errors
 from featurestore.lakehouse.commits import begin, commit, stage_properties
 from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.granted import Granted
+from featurestore.lakehouse.scan_plan import TimeRange, plan_scan
 from featurestore.lakehouse.table import Table
 
 METRICS = "write.metadata.metrics.column."
@@ -73,6 +75,24 @@ def matched_rows(granted: Granted, matched: Matched) -> pa.RecordBatchReader:
     schema = type_mapping.arrow_schema(tables.schema_by_id(table, table.schema_id))
     rows = (_filter(batch, matched, keep=True) for task in matched.tasks for batch in scans.read_file(granted, table.schema_id, task))
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in rows))
+
+
+def without_stored(granted: Granted, rows: pa.Table, column: str, values: pa.Array, within: TimeRange) -> pa.Table:
+    """The rows without those that have one of these values in a column, of which the current snapshot has a row at about these times.
+
+    Files outside of the times, or whose bounds exclude all values, are not read. Raises: NotReady.
+    """
+    table, values = granted.table, _plain(values)
+    assert table.snapshot_id is not None
+    ordered, known = values.take(pc.array_sort_indices(values)), set[Any]()
+    for task in plan_scan(granted, table.snapshot_id, within):
+        if _may_have(table, task, column, ordered):
+            for batch in scans.read_file(granted, table.schema_id, task, [column]):
+                stored = _plain(batch.column(0))
+                known.update(stored.filter(pc.is_in(stored, value_set=values, skip_nulls=True)).to_pylist())
+    found = pa.array(list(known), values.type)
+    parts = [batch.filter(pc.invert(pc.is_in(_plain(batch.column(column)), value_set=found))) for batch in rows.to_batches()]
+    return pa.Table.from_batches(parts, rows.schema)
 
 
 def swap(

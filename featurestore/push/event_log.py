@@ -9,6 +9,11 @@ import pyarrow as pa
 from featurestore.errors import NotReady
 from featurestore.push.lot import Lot
 
+PUSH_LOG = "featurestore.push-log"
+"""The property of a table with the id of the log whose events are copied into it."""
+THROUGH = "featurestore.pushed-through"
+"""The property, and the entry of a snapshot's summary, with the offset up to which events were copied."""
+
 
 class Acknowledged(NamedTuple):
     """What became of one lot: its offset (of a lot without new rows, the last of the stream), when it was acknowledged (microseconds), how
@@ -34,8 +39,9 @@ class StreamStatus:
     """What a log has seen of a stream.
 
     `last` is the offset of its last lot, `at` when that was acknowledged, `newest` the greatest event time (microseconds; 0 before the
-    first lot), `rows` the number of rows ever counted, `recent` that of the last minute. `refused` is the number of rows that were
-    refused, and `refusal` says why the last ones were; empty if none was.
+    first lot), `rows` the number of rows ever counted, `recent` that of the last minute. `waiting` is the number of rows after the offset
+    that was asked for, the first of which were acknowledged at `oldest`. `refused` is the number of rows that were refused, and `refusal`
+    says why the last ones were; empty if none was.
     """
 
     last: int = 0
@@ -43,6 +49,8 @@ class StreamStatus:
     newest: int = 0
     rows: int = 0
     recent: int = 0
+    waiting: int = 0
+    oldest: int = 0
     refused: int = 0
     refusal: str = ""
 
@@ -69,8 +77,8 @@ class EventLog(Protocol):
         """The offset of the last lot; 0 if there was none."""
         ...
 
-    def status(self, stream: str) -> StreamStatus:
-        """What the log has seen of a stream."""
+    def status(self, stream: str, after: int = 0) -> StreamStatus:
+        """What the log has seen of a stream; `after` is the offset up to which its events were copied."""
         ...
 
     def refuse(self, stream: str, rows: int, reason: str) -> None:

@@ -110,7 +110,7 @@ class SqliteLog:
             found = connection.execute("SELECT last FROM streams WHERE name = ?", (stream,)).fetchone()
         return 0 if found is None else int(found[0])
 
-    def status(self, stream: str) -> StreamStatus:
+    def status(self, stream: str, after: int = 0) -> StreamStatus:
         """What the log has seen of a stream. Raises: as `EventLog`."""
         with self._read() as connection:
             query = "SELECT last, at, newest, rows, refused, refusal, number FROM streams WHERE name = ?"
@@ -120,7 +120,9 @@ class SqliteLog:
             last, at, newest, rows, refused, refusal, number = found
             query = "SELECT coalesce(sum(rows), 0) FROM lots WHERE stream = ? AND at > ?"
             (recent,) = connection.execute(query, (number, times.now() - RECENT)).fetchone()
-        return StreamStatus(last, at, newest, rows, recent, refused, refusal)
+            query = "SELECT coalesce(sum(rows), 0), coalesce(min(at), 0) FROM lots WHERE stream = ? AND offset > ?"
+            waiting, oldest = connection.execute(query, (number, after)).fetchone()
+        return StreamStatus(last, at, newest, rows, recent, waiting, oldest, refused, refusal)
 
     def refuse(self, stream: str, rows: int, reason: str) -> None:
         """Count rows that were refused. Raises: as `EventLog`."""

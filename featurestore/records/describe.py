@@ -1,14 +1,19 @@
 """Describe applied definitions and recorded models, for the terminal, HTTP and programs."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from featurestore.dsl import documents
+from featurestore.errors import FeatureStoreError
 from featurestore.lakehouse import tables
+from featurestore.push.event_log import PUSH_LOG, THROUGH
 from featurestore.records import definitions, feature_table, stored_definition
 from featurestore.records.definitions import Applied, Registry
 from featurestore.records.listings import (
     EntityInfo,
     ModelInfo,
+    PushStatus,
     ServiceDetail,
     ServiceInfo,
     ServiceVersion,
@@ -31,7 +36,24 @@ def entities(runtime: Runtime) -> list[EntityInfo]:
 
 def sources(runtime: Runtime) -> list[SourceInfo]:
     """The applied sources, by name."""
-    return [SourceInfo.from_dict(document) for document in _documents(runtime, "source")]
+    found = [SourceInfo.from_dict(document) for document in _documents(runtime, "source")]
+    return [info if info.schema is None else replace(info, log=_push_status(runtime, info.name)) for info in found]
+
+
+def _push_status(runtime: Runtime, name: str) -> PushStatus:
+    """What was pushed to a source."""
+    try:
+        table = tables.find(runtime.catalog, documents.source({"name": name, "schema": {}}).kept_table)
+        if table is None:
+            return PushStatus(problem="its table is not there yet: apply makes it")
+        if table.properties.get(PUSH_LOG) != runtime.event_log.identity():
+            return PushStatus(problem="the setting push_log names another log than that of its events")
+        seen = runtime.event_log.status(table.uuid, int(table.properties.get(THROUGH, "0")))
+    except FeatureStoreError as error:
+        return PushStatus(problem=error.message)
+    lag = (times.now() - seen.oldest) / 1e6 if seen.waiting else 0.0
+    event, at = (times.moment(moment) if seen.last else None for moment in (seen.newest, seen.at))
+    return PushStatus(seen.rows, seen.recent, event, at, seen.waiting, max(0.0, lag), seen.refused, seen.refusal)
 
 
 def views(runtime: Runtime) -> list[ViewInfo]:

@@ -20,14 +20,35 @@ class EntityInfo(Result):
     applied_at: datetime
 
 
-_LEFT_OUT = ("format", "url", "watermark", "id", "overlap", "zone", "partitions", "keep", "schema")
+@dataclass(frozen=True, eq=False)
+class PushStatus(Result):
+    """What the log of pushed events has seen of a source.
+
+    `rows` were acknowledged so far, `rows_per_minute` of them in the last minute, the last ones at `acknowledged`; `last_event` is the
+    greatest event time. `waiting` rows are not in the source's table yet, the oldest of them for `lag_seconds`. `refused` rows did not fit,
+    and `refusal` says why the last ones did not. `problem` says why the log cannot be asked, if so; the numbers are not known then.
+    """
+
+    rows: int = 0
+    rows_per_minute: int = 0
+    last_event: datetime | None = None
+    acknowledged: datetime | None = None
+    waiting: int = 0
+    lag_seconds: float = 0.0
+    refused: int = 0
+    refusal: str = ""
+    problem: str = ""
+
+
+_LEFT_OUT = ("log", "format", "url", "watermark", "id", "overlap", "zone", "partitions", "keep", "schema")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SourceInfo(Result):
     """A source as it was applied: one of `table`, `path`, `sql` and `schema` is set, and with `url` the `table` is that of a database.
 
-    `format` is that of CSV files; None: the default. Fields from `url` on say how rows are copied that the store keeps.
+    `format` is that of CSV files; None: the default. Fields from `url` on say how rows are copied that the store keeps; `log` is what was
+    pushed to a source with a `schema`.
     """
 
     name: str
@@ -50,6 +71,7 @@ class SourceInfo(Result):
     partitions: Mapping[str, str] = field(default_factory=dict)
     keep: bool = False
     schema: Mapping[str, str] | None = None
+    log: PushStatus | None = None
     applied_at: datetime
 
     def to_dict(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from featurestore.server.definitions import Definitions
 from featurestore.server.docs import Application, Docs
 from featurestore.server.erasures import Erasures
 from featurestore.server.errors import HANDLERS
+from featurestore.server.event_copies import EventCopies
 from featurestore.server.fast_lookups import FastLookups
 from featurestore.server.fast_path import FastPath
 from featurestore.server.foreign_errors import ForeignErrors
@@ -197,6 +198,7 @@ def create_app(store: FeatureStore, *, own_process: bool = False) -> FastAPI:
             webhooks,
             prediction_log,
             pushes,
+            EventCopies(store),
             warm_up,
             reader,
             own_process,
@@ -258,6 +260,7 @@ def _lifespan(
     webhooks: mlflow_webhooks.MlflowWebhooks,
     prediction_log: PredictionLog,
     pushes: Pushes,
+    event_copies: EventCopies,
     warm_up: WarmUp,
     reader: AsyncReader | None,
     close_store: bool,
@@ -274,6 +277,7 @@ def _lifespan(
         warm_up.start()
         online_watch.start()
         prediction_log.start()
+        event_copies.start()
         predictor.start()
         webhooks.start()
         warming_up = asyncio.create_task(workers.warm_up())
@@ -290,6 +294,7 @@ def _lifespan(
         await run_in_threadpool(predictor.close)
         await run_in_threadpool(prediction_log.stop)
         await run_in_threadpool(pushes.close)
+        await run_in_threadpool(event_copies.stop)
         await run_in_threadpool(audit_watch.stop)
         await run_in_threadpool(evaluations.close)
         await run_in_threadpool(large_bodies.close)

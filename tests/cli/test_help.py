@@ -15,7 +15,7 @@ COMMANDS = {name: summary for commands in SECTIONS.values() for name, (_, summar
 DOCUMENTED = (
     "init plan apply remove materialize publish verify-online training-set rebuild diff online score serve maintain demo show doctor"
     " impact lineage tag tags erase erasures"
-    " promote demote rollback archive audit replay history write traffic compare-traffic key grant revoke audit-log share recipient"
+    " promote demote rollback archive audit replay history write push traffic compare-traffic key grant revoke audit-log share recipient"
 )
 
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import polars as pl
 import pyarrow as pa
 import pytest
 
-from featurestore import FeatureStore, Source, Store
+from featurestore import FeatureStore, Settings, Source, Store, connect
 from featurestore.errors import Conflict, NotFound, RequestError, TypeMismatch
 from tests import forged, shop
 from tests.contract.test_store_contract import KINDS, open_store
+from tests.waiting import wait_until
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 SCHEMA = {"user_id": "bigint", "at": "timestamptz", "amount": "decimal(10,2)", "tags": "varchar[]", "event_id": "uuid"}
@@ -63,6 +65,19 @@ def test_what_is_wrong_is_named(store: Store) -> None:
     with pytest.raises(Conflict, match="only sources with a schema= are pushed to"):
         store.push("files", [good])
     assert store.push(source, [good]).offset == 1
+
+
+def test_servers_copy_what_is_pushed(tmp_path: Path) -> None:
+    with FeatureStore(settings=Settings(home=tmp_path, push_copy_every="1s")) as store, shop.serving(store) as url:
+        client = connect(url)
+        client.apply([clicks("copied")])
+        row = {"user_id": 1, "at": AT, "event_id": FIRST}
+        client.push("copied", [row])
+        wait_until(lambda: client.sources()[0].log.waiting == 0)  # type: ignore[union-attr]
+        client.push("copied", [row, {**row, "event_id": SECOND}])
+        wait_until(lambda: client.sources()[0].log.waiting == 0)  # type: ignore[union-attr]
+        rows = store.catalog.load_table("kept.copied").scan().to_arrow().to_pylist()
+        assert sorted(str(row["event_id"]) for row in rows) == sorted([FIRST, SECOND])
 
 
 def test_json_and_arrow_over_http(home: FeatureStore) -> None:

@@ -129,7 +129,7 @@ def materialize_views(
                 if _is_full(error):
                     break
         outcome = _commit_edition(publisher, done, failures, report)
-        maintain_copies(runtime, copies.written)
+        maintain_copies(runtime, copies.to_maintain)
         for failure in outcome.failures if withheld else ():
             # The words of other libraries may have values of rows.
             failure.error.message = own_message(failure.error)

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore.dsl.source import Source
-from featurestore.errors import RequestError
+from featurestore.errors import FeatureStoreError, RequestError
+from featurestore.masking import logger_of
 from featurestore.pipelines.pushed.rows import read_pushed
 from featurestore.pipelines.pushed.target import PushTarget, find_target
 from featurestore.push.lot import make_lot
@@ -15,6 +16,8 @@ from featurestore.records.names import source_name
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
 from featurestore.values.result import Result
+
+logger = logger_of(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +48,11 @@ def push(runtime: Runtime, source: str | Source, rows: Any) -> Pushed:
         rows = rows.read_all()
     try:
         return _push(runtime, target, rows)
-    except RequestError:
+    except RequestError as error:
         # The columns may have changed since.
         again = find_target(runtime, name, fresh=True)
         if again is target:
+            _count_refused(runtime, target, rows, error)
             raise
         return _push(runtime, again, rows)
 
@@ -60,3 +64,15 @@ def _push(runtime: Runtime, target: PushTarget, rows: Any) -> Pushed:
         return Pushed(source.name, 0, 0, 0, None, None)
     done = runtime.pushes.append(target.stream, make_lot(table, source.timestamp, source.id))
     return Pushed(source.name, table.num_rows, done.rows, table.num_rows - done.rows, times.moment(done.at), done.offset)
+
+
+def _count_refused(runtime: Runtime, target: PushTarget, rows: Any, error: RequestError) -> None:
+    """Count rows that were refused; of the error only what has no values of rows."""
+    place = str(error.details.get("field"))
+    field = place.partition(", column '")[2].removesuffix("'") or place
+    known = field in (target.source.schema or {})
+    count = len(rows) if hasattr(rows, "__len__") and not isinstance(rows, str) else 1
+    try:
+        runtime.event_log.refuse(target.stream, count, f"{type(error).__name__}{f' in {field}' if known else ''}")
+    except FeatureStoreError as failure:
+        logger.warning("rows that were refused by source %s could not be counted: %s", target.source.name, failure)

@@ -5,20 +5,17 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore.compiler.newest_rows import rows_of_keys
-from featurestore.compiler.query import all_rows
 from featurestore.dsl.durations import microseconds
 from featurestore.dsl.source import Source
 from featurestore.errors import CommitConflict
-from featurestore.lakehouse import row_swap, scans, tables
+from featurestore.lakehouse import row_swap, tables
 from featurestore.lakehouse.casting import cast_batch
-from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.table import Table
-from featurestore.push.event_log import Tail, lost
+from featurestore.push.event_log import PUSH_LOG, THROUGH, Tail, lost
 from featurestore.records.runtime import Runtime
-from featurestore.sources.kept.pushed_table import PUSH_LOG, THROUGH, copied_through, load_pushed_table
+from featurestore.sources.kept.pushed_table import copied_through, load_pushed_table
 from featurestore.values import times
 
 PIECE_ROWS = 200_000
@@ -70,8 +67,7 @@ def _with_all_columns(granted: Granted, tail: Tail) -> pa.Table:
 
 def _new_rows(runtime: Runtime, source: Source, granted: Granted, rows: pa.Table) -> pa.Table:
     """The rows without those of ids that the log has forgotten, and that the table has at these times."""
-    snapshot_id = granted.table.snapshot_id
-    if source.id is None or snapshot_id is None:
+    if source.id is None or granted.table.snapshot_id is None:
         return rows
     at = rows.column(source.timestamp).cast(pa.int64())
     # No event is acknowledged before it happens, and the log remembers the ids of all that were acknowledged since.
@@ -79,18 +75,8 @@ def _new_rows(runtime: Runtime, source: Source, granted: Granted, rows: pa.Table
     if not old.num_rows:
         return rows
     ends = pc.min_max(old.column(source.timestamp).cast(pa.int64())).as_py()
-    with runtime.engine.session(data_folders(granted)) as session:
-        within = TimeRange(source.timestamp, ends["min"], ends["max"])
-        stored = session.add("__fs_stored", scans.scan_snapshot(granted, snapshot_id, columns=[source.id], time=within))
-        given = session.add("__fs_given", old.select([source.id]))
-        known = session.batches(rows_of_keys(all_rows(stored), [source.id], given, "SEMI")).read_all()
-    doubled = pc.is_in(_plain(rows.column(source.id)), value_set=_plain(known.column(source.id).cast(rows.schema.field(source.id).type)))
-    return rows.filter(pc.invert(doubled))
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column without an extension type, which Arrow does not compare."""
-    return column.cast(column.type.storage_type) if isinstance(column.type, pa.BaseExtensionType) else column
+    within = TimeRange(source.timestamp, ends["min"], ends["max"])
+    return row_swap.without_stored(granted, rows, source.id, old.column(source.id).combine_chunks(), within)
 
 
 def _settled(table: Table) -> int:

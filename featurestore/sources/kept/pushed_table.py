@@ -9,16 +9,12 @@ from featurestore.lakehouse import tables
 from featurestore.lakehouse.evolution import extend_columns
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.row_swap import METRICS
+from featurestore.push.event_log import PUSH_LOG, THROUGH
 from featurestore.push.lot import ACKNOWLEDGED_TYPE
 from featurestore.records.authors import created_property
 from featurestore.records.runtime import Runtime
 from featurestore.sources.kept.copied_table import ORIGIN, find_copy
 from featurestore.values.arrow_types import arrow_type
-
-PUSH_LOG = "featurestore.push-log"
-"""The property with the id of the log whose events are copied into the table."""
-THROUGH = "featurestore.pushed-through"
-"""The property, and the entry of a snapshot's summary, with the offset up to which events were copied."""
 
 
 def column_types(source: Source) -> dict[str, str]:

@@ -25,6 +25,8 @@ class CopyRefresh:
         self._done: dict[str, FeatureStoreError | None] = {}
         self.written: list[str] = []
         """The tables of the copies to which this process wrote."""
+        self.to_maintain: list[str] = []
+        """These, and tables of pushed events, to which servers write small files between runs."""
 
     def refresh(self, source: Source, report: OnCopied = lambda done, total: None) -> None:
         """Copy what is new at the origin of a source; nothing for a source whose rows the store does not keep.
@@ -38,8 +40,11 @@ class CopyRefresh:
         if name not in self._done:
             try:
                 undone = "what was copied before stays, and the next run continues there"
+                if source.pushed:
+                    self.to_maintain.append(name)
                 if commits.retry(name, lambda: self._copy(source, report), undone=undone, attempts=ATTEMPTS):
                     self.written.append(name)
+                    self.to_maintain += [] if source.pushed else [name]
                 self._done[name] = None
             except FeatureStoreError as error:
                 error.message = f"source {source.name}: {error.message}"
