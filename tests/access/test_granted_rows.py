@@ -40,6 +40,7 @@ AS_OPERATOR = {
     "pipelines/materialization/outcome.py",
     "pipelines/planning/apply.py",
     "pipelines/planning/plan.py",
+    "pipelines/pushed/copying.py",
     "pipelines/pushed/target.py",
     "pipelines/training_sets/build.py",
     "pipelines/written/write.py",

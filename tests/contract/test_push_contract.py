@@ -68,8 +68,8 @@ def test_what_is_wrong_is_named(store: Store) -> None:
 
 
 def test_servers_copy_what_is_pushed(tmp_path: Path) -> None:
-    with FeatureStore(settings=Settings(home=tmp_path, push_copy_every="1s")) as store, shop.serving(store) as url:
-        client = connect(url)
+    settings = Settings(home=tmp_path, push_copy_every="1s")
+    with FeatureStore(settings=settings) as store, shop.serving(store) as url, connect(url) as client:
         client.apply([clicks("copied")])
         row = {"user_id": 1, "at": AT, "event_id": FIRST}
         client.push("copied", [row])
