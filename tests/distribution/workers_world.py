@@ -133,15 +133,15 @@ def fill(store: FeatureStore) -> None:
     store.apply(declare())
 
 
-def live(store: FeatureStore) -> None:
-    """A history: a first run, late rows, rows that vanish, and rows that are newer than both."""
-    store.materialize(end=T + timedelta(days=20))
+def live(store: FeatureStore, views: list[str] | None = None) -> None:
+    """A history of these views, or all: a first run, late rows, rows that vanish, and rows that are newer than both."""
+    store.materialize(views, end=T + timedelta(days=20))
     raw = store.catalog.load_table("raw.s")
     raw.append(events(100, 160, seed=2))
-    store.materialize(end=T + timedelta(days=24))
+    store.materialize(views, end=T + timedelta(days=24))
     raw.refresh()
     raw.delete("a = 'k3'")
-    store.materialize(end=T + timedelta(days=32))
+    store.materialize(views, end=T + timedelta(days=32))
 
 
 def stored(store: FeatureStore) -> dict[str, list[str]]:
