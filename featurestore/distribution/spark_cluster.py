@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Running
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -23,6 +24,7 @@ from featurestore.redaction import without_secrets
 logger = logger_of(__name__)
 
 try:
+    from py4j.protocol import Py4JError, Py4JJavaError
     from pyspark import StorageLevel
     from pyspark.errors import PySparkException
     from pyspark.sql import DataFrame, SparkSession
@@ -47,6 +49,14 @@ WAVES = 8
 WAVE_BUCKETS = 32
 """A wave has at least so many buckets."""
 POLL_SECONDS = 1
+CONNECT_RETRIES = 6
+"""How often a call of a Spark Connect server that cannot be reached is sent again: over a minute. By default, it would be ten."""
+LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""The statuses of calls of a Spark Connect server that is gone."""
+OTHER_SESSION = "INVALID_HANDLE"
+"""The class of errors of a Spark Connect server that does not know the session, since it was started again."""
+FAILURES = (PySparkException, Py4JError)
+"""What Spark raises; the second, where it knows no class of Python for an error of Java, and where Java has ended."""
 
 
 class SparkCluster:
@@ -55,24 +65,17 @@ class SparkCluster:
     def __init__(self, address: str) -> None:
         """`address` is LOCAL, spark://host:port, or sc://host:port. Raises: NotReady."""
         self.address = without_secrets(address)
-        builder = SparkSession.builder.appName("featurestore")
         # A session of a notebook is used, and stays; options of this one are its own.
         existing = None if address.startswith(CONNECT) else SparkSession.getActiveSession()
         self._own = existing is None
         try:
             if existing is not None:
                 self._session = existing.newSession()
-            elif address.startswith(CONNECT):
-                self._session = builder.remote(address).getOrCreate()
             else:
-                os.environ.setdefault(PYTHON, sys.executable)
-                builder = builder.master("local[*]" if address == LOCAL else address)
-                for name, value in {**OPTIONS, **PROCESS_OPTIONS}.items():
-                    builder = builder.config(name, value)
-                self._session = builder.getOrCreate()
+                self._session = _connect(address) if address.startswith(CONNECT) else _start(address)
             for name, value in OPTIONS.items():
                 self._session.conf.set(name, value)
-        except (PySparkException, RuntimeError, OSError) as error:
+        except (*FAILURES, RuntimeError, OSError) as error:
             raise NotReady(
                 f"{self.address} cannot be reached, or Java 17 is missing; start it, or correct the setting engine", reason=str(error)[:500]
             ) from error
@@ -82,7 +85,11 @@ class SparkCluster:
         if not parts:
             return
         logger.info("%s reads %d parts, and computes %d buckets", self.address, len(parts), buckets)
-        held, tag = pack(work), f"featurestore-{uuid.uuid4().hex}"
+        with self._failures():
+            yield from self._compute(pack(work), parts, buckets, check)
+
+    def _compute(self, held: Parcel, parts: Sequence[Any], buckets: int, check: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+        tag = f"featurestore-{uuid.uuid4().hex}"
         shuffled = self._shuffle(held, parts, buckets).persist(StorageLevel.DISK_ONLY)
         size = max(WAVE_BUCKETS, -(-buckets // WAVES))
         # A thread of its own: tags are of a thread, and this one watches over it.
@@ -115,16 +122,64 @@ class SparkCluster:
                 return running.result(timeout=POLL_SECONDS)
             except Running:
                 continue
-            except PySparkException as error:
-                raise OutOfResources(
-                    f"{self.address} gave up the work of this run, as it does when workers die again and again; nothing was written. Look"
-                    " into its log; where memory ran out, set memory_limit, or make chunk_rows smaller",
-                    resource="workers",
-                    reason=str(error)[:500],
-                ) from error
+            except FAILURES:
+                raise
             except BaseException:
                 self._session.interruptTag(tag)
                 raise
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Raises: NotReady if Spark itself is gone, OutOfResources if it gave up."""
+        try:
+            yield
+        except FAILURES as error:
+            reason = str(error)[:500]
+            if _is_lost(error):
+                raise NotReady(
+                    f"{self.address} was lost while it computed; nothing was written. Start it again, and then this", reason=reason
+                ) from error
+            raise OutOfResources(
+                f"{self.address} gave up the work of this run, as it does when workers die again and again; nothing was written. Look"
+                " into its log; where memory ran out, set memory_limit, or make chunk_rows smaller",
+                resource="workers",
+                reason=reason,
+            ) from error
+
+
+def _start(address: str) -> SparkSession:
+    """A session with a driver in this process."""
+    os.environ.setdefault(PYTHON, sys.executable)
+    builder = SparkSession.builder.appName("featurestore").master("local[*]" if address == LOCAL else address)
+    for name, value in {**OPTIONS, **PROCESS_OPTIONS}.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def _connect(address: str) -> SparkSession:
+    """A session of a Spark Connect server, which other sessions of this process are none of."""
+    # Imported here: installations without it compute on other masters.
+    from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415
+
+    # No option is given: the server would be called before it is known how often.
+    session: Any = SparkSession.builder.remote(address).create()
+    session.client.set_retry_policies([DefaultPolicy(max_retries=CONNECT_RETRIES)])
+    try:
+        session.conf.set(*next(iter(OPTIONS.items())))
+    except FAILURES:
+        # There is nothing to release, neither now nor at the exit of the process.
+        session.release_session_on_close = False
+        session.stop()
+        raise
+    return cast(SparkSession, session)
+
+
+def _is_lost(error: "PySparkException | Py4JError") -> bool:
+    """Whether Java, or the server, is gone, and not the work."""
+    if isinstance(error, Py4JError):
+        return not isinstance(error, Py4JJavaError)
+    status = getattr(error, "getGrpcStatusCode", None)
+    return status is not None and (status().name in LOST or (error.getCondition() or "").startswith(OTHER_SESSION))
 
 
 def _in_arrow(rows: DataFrame, function: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]], columns: str) -> DataFrame:

@@ -6,10 +6,11 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 MASTER = "org.apache.spark.deploy.master.Master"
 WORKER = "org.apache.spark.deploy.worker.Worker"
@@ -35,31 +36,40 @@ def environment() -> dict[str, str]:
     }
 
 
+class Started(NamedTuple):
+    """A server: what its log says of its address, and the id of its process."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
-def standalone(folder: Path, workers: int = 2, prefixes: Mapping[int, Sequence[str]] | None = None) -> Iterator[str]:
-    """The address of a master with workers of one core each; worker n is started by the command of `prefixes[n]`, if there is one."""
+def standalone(folder: Path, prefixes: Sequence[Sequence[str]] = ((), ())) -> Iterator[tuple[str, list[int]]]:
+    """The address of a master, and the ids of its workers, each of one core, which are started by the commands `prefixes`."""
     with ExitStack() as stack:
         arguments = ["--host", HOST, "--port", "0", "--webui-port", "0"]
-        address = stack.enter_context(_running([], [MASTER, *arguments], r"Starting Spark master at (spark://\S+)", folder / "master.log"))
-        for number in range(workers):
+        master = _running((), [MASTER, *arguments], r"Starting Spark master at (spark://\S+)", folder / "master.log")
+        address, _ = stack.enter_context(master)
+        workers = []
+        for number, prefix in enumerate(prefixes):
             options = ["--cores", "1", "--memory", "1g", "--work-dir", str(folder / f"worker-{number}"), *arguments, address]
-            prefix = (prefixes or {}).get(number, [])
-            stack.enter_context(_running(prefix, [WORKER, *options], "Successfully registered with master", folder / f"worker-{number}.log"))
-        yield address
+            worker = _running(prefix, [WORKER, *options], "Successfully registered with master", folder / f"worker-{number}.log")
+            workers.append(stack.enter_context(worker).pid)
+        yield address, workers
 
 
 @contextmanager
-def connect_server(folder: Path) -> Iterator[str]:
-    """The address of a Spark Connect server that computes on two cores of this machine."""
+def connect_server(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """The address of a Spark Connect server that computes on two cores of this machine, and its id."""
     confs = {"spark.connect.grpc.binding.address": HOST, "spark.connect.grpc.binding.port": "0", "spark.ui.enabled": "false"}
     options = [option for name, value in confs.items() for option in ("--conf", f"{name}={value}")]
     command = [SUBMIT, "--class", CONNECT, "--master", "local[2]", *options]
-    with _running([], command, r"Spark Connect server started at: \S*?:(\d+)\b", folder / "connect.log") as port:
-        yield f"sc://{HOST}:{port}"
+    with _running((), command, r"Spark Connect server started at: \S*?:(\d+)\b", folder / "connect.log") as server:
+        yield f"sc://{HOST}:{server.address}", [server.pid]
 
 
 @contextmanager
-def _running(prefix: Sequence[str], command: Sequence[str], ready: str, log: Path) -> Iterator[str]:
+def _running(prefix: Sequence[str], command: Sequence[str], ready: str, log: Path) -> Iterator[Started]:
     """Run a class of Spark until the end of the block, once its log has a line like `ready`: what that captures."""
     variables = environment()
     run = [*prefix, f"{variables['SPARK_HOME']}/bin/spark-class", *command]
@@ -81,7 +91,7 @@ def _running(prefix: Sequence[str], command: Sequence[str], ready: str, log: Pat
     try:
         answer = found.get(timeout=START_SECONDS)
         assert answer is not None, f"{command[0]} ended: {log.read_text()[-2000:]}"
-        yield answer
+        yield Started(answer, process.pid)
     finally:
         process.terminate()
         process.wait(timeout=60)

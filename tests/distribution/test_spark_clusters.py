@@ -26,6 +26,15 @@ with world.opened(Path(sys.argv[1]), sys.argv[2], chunk_rows=600) as store:
     for known in world.KNOWN:
         store.training_set(test.SERVICE, world.spine(), "t", name=known, known=known)
 """
+ABSENT = """
+from featurestore.distribution import spark_cluster
+from featurestore.errors import NotReady
+spark_cluster.CONNECT_RETRIES = 1
+try:
+    spark_cluster.SparkCluster("sc://127.0.0.1:9")
+except NotReady as error:
+    print(error)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +50,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The setting `engine` of each kind of servers."""
     start = spark_servers.standalone if request.param == "standalone" else spark_servers.connect_server
-    with start(tmp_path) as found:
+    with start(tmp_path) as (found, _):
         yield found
 
 
@@ -54,3 +63,8 @@ def test_a_history_and_its_training_sets(address: str, expected: dict[str, list[
         assert len(built) == len(world.KNOWN)
         for training_set in built:
             store.rebuild(training_set.id)
+
+
+def test_a_connect_server_that_is_not_there() -> None:
+    done = subprocess.run([sys.executable, "-c", ABSENT], check=True, timeout=120, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.startswith("sc://127.0.0.1:9 cannot be reached")
