@@ -3,11 +3,11 @@
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Event, Lock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,15 +67,24 @@ class DataFiles:
         return self
 
     def write_together(self, parts: Sequence[Iterable[pa.RecordBatch]], month_of: str | None = None) -> "DataFiles":
-        """As `write`, for parts that are written at the same time, each by a thread of its own and into files of its own."""
+        """As `write`, for parts that are written at the same time, each by a thread of its own and into files of its own.
+
+        After a failure, the others end with their next batch.
+        """
+        stopped = Event()
         with (
             self.discard_on(BaseException),
             self._room(),
             self._sending_files(),
             ThreadPoolExecutor(len(parts), "write") as threads,
         ):
-            for done in [threads.submit(self._write_part, part, month_of, ROW_GROUP_ROWS) for part in parts]:
-                done.result()
+            try:
+                pending = [threads.submit(self._write_part, _until(stopped, part), month_of, ROW_GROUP_ROWS) for part in parts]
+                for ended in wait(pending, return_when=FIRST_EXCEPTION).done:
+                    ended.result()
+            except BaseException:
+                stopped.set()
+                raise
         return self
 
     def folder(self) -> Path | None:
@@ -254,3 +263,11 @@ class DataFiles:
             self._senders = None
         for sent in self._sent_files:
             sent.result()
+
+
+def _until(stopped: Event, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches before the event is set."""
+    for batch in batches:
+        if stopped.is_set():
+            return
+        yield batch

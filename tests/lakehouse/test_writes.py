@@ -118,12 +118,15 @@ def test_a_quick_write_of_two_streams_stores_dictionaries_as_their_values(catalo
     assert table.iceberg.scan().to_arrow().sort_by("number").to_pylist() == rows.to_pylist()
 
 
-def test_a_stream_that_fails_beside_another_leaves_no_file(catalog: Catalog) -> None:
+def test_a_stream_that_fails_ends_the_other_one_and_leaves_no_file(catalog: Catalog) -> None:
     rows = pa.table({"number": pa.array(range(10), pa.int32())})
     table = tables.create(catalog, "features.failing", rows.schema)
     unfitting = pa.table({"number": pa.array([2**40])})
+    many, numbers = 1_000_000, itertools.count()
+    endless = pa.RecordBatchReader.from_batches(rows.schema, (rows.to_batches()[0] for number in numbers if number < many))
     with pytest.raises(TypeMismatch, match="column 'number'"):
-        writes.append_retrying(table, [rows.to_reader(), unfitting.to_reader()], quick=True)
+        writes.append_retrying(table, [endless, unfitting.to_reader()], quick=True)
+    assert next(numbers) < many
     assert tables.load(catalog, table.name).snapshot_id is None
     location = table.iceberg.location().removeprefix("file://")
     assert not list(Path(location).rglob("*.parquet"))

@@ -33,8 +33,9 @@ def predict_online(
     return predict(native, looked_up.columns, params), looked_up
 
 
-def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, Any] | None = None) -> Any:
-    """Call the native model with `columns`, which has all its inputs by name, and the parameters of its signature.
+def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, Any] | None = None, *, in_one_thread: bool = False) -> Any:
+    """Call the native model with `columns`, which has all its inputs by name, and the parameters of its signature. `in_one_thread`: without
+    threads of OpenMP, for a caller that has threads of its own.
 
     Raises: ModelError for any error of the model, with that as its reason; OutOfResources; KeyboardInterrupt.
     """
@@ -49,7 +50,7 @@ def predict(native: Native, columns: Mapping[str, Values], params: Mapping[str, 
             nullable=native.nullable,
             exact=stamp.exact_decimals,
         )
-        return native.predict(frame, params)
+        return native.predict(frame, params, in_one_thread=in_one_thread)
     except FeatureStoreError:
         raise
     except MemoryError as error:

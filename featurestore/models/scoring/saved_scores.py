@@ -1,10 +1,11 @@
 """Score a spine of any size in parts, and write the rows with their predictions to the model's inference table in one snapshot."""
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,7 @@ from featurestore.models.frames.values import to_records
 from featurestore.models.predictions import features, inference, predict
 from featurestore.models.predictions.features import FeatureRows, SentFeatures
 from featurestore.models.predictions.inference import PREDICTION, PredictionRows
-from featurestore.models.scoring.scored_rows import SUMMARY, RequestIds, Scoring, prediction_rows
+from featurestore.models.scoring.scored_rows import MANY, SUMMARY, RequestIds, Scoring, prediction_rows
 from featurestore.models.scoring.scoring_times import ONLINE, ScoringTimes, scoring_times
 from featurestore.models.stamps import store_access
 from featurestore.models.stamps.bundle import Native
@@ -82,13 +83,12 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
     if ids.are_in(log):
         return SavedPredictions(table.name, *ids.writer(log), 0, scoring.batch, time.monotonic() - started, None, repeated=True)
     with _open_parts(native.stamp, store, call) as (total, parts):
-        rows = _Rows(native, store, call, table, ids, total)
-        first = next(rows.batches(parts), None)
+        rows = _Rows(native, store, call, table, ids, parts, total)
+        first = rows.next_rows()
         snapshot = None
         if first is not None:
-            schema = first.schema
-            stream = pa.RecordBatchReader.from_batches(schema, rows.check_types(first, schema, parts))
-            snapshot = writes.append_retrying(table, stream, summary=SUMMARY, once=scoring.batch, quick=True)
+            streams = [pa.RecordBatchReader.from_batches(first.schema, batches) for batches in rows.streams(first)]
+            snapshot = writes.append_retrying(table, streams, summary=SUMMARY, once=scoring.batch, quick=True)
     written = rows.done if snapshot is not None else 0
     repeated = first is not None and snapshot is None
     # Another writer of the run was first; its rows are in a later state of the table.
@@ -97,73 +97,102 @@ def save_predictions(native: Native, store: FeatureStore, call: SavedCall) -> Sa
 
 
 class _Rows:
-    """The rows to write, part after part."""
+    """The rows to write, part after part. Several threads may ask for them."""
 
-    def __init__(self, native: Native, store: FeatureStore, call: SavedCall, table: Table, ids: RequestIds, total: int | None) -> None:
+    def __init__(
+        self,
+        native: Native,
+        store: FeatureStore,
+        call: SavedCall,
+        table: Table,
+        ids: RequestIds,
+        parts: Iterator[FeatureRows],
+        total: int | None,
+    ) -> None:
         self.done = 0
-        self._native, self._store, self._call, self._table, self._ids, self._total = native, store, call, table, ids, total
+        self._native, self._call, self._table, self._ids, self._parts, self._total = native, call, table, ids, parts, total
+        self._runtime = store_access.runtime_of(store)
         self._model = inference.logged_model(native.stamp, native.model.metadata, call.scoring.name, call.scoring.version)
+        self._lock = threading.Lock()
+        self._taken = 0
         self._kept: set[tuple[str, int | None]] = set()
         self._prediction_type: pa.DataType | None = None
+        # Two threads predict for many rows, unless the model runs code that may not expect that.
+        self._has_two = native.only_computes and total is not None and total >= MANY
 
-    def batches(self, parts: Iterator[FeatureRows]) -> Iterator[pa.RecordBatch]:
-        """The stored form of the parts; the table then has their columns."""
-        runtime = store_access.runtime_of(self._store)
-        for part in parts:
-            rows = inference.stored_rows(self._table, [self._score(part)], keep_dictionaries=True)
+    def streams(self, first: pa.Table) -> list[Iterator[pa.RecordBatch]]:
+        """The batches of the first rows and of all others, in one or two streams, which are to be read by a thread each."""
+        if not self._has_two:
+            return [self._batches(first, self._one_ahead(first.schema))]
+        # Each thread needs a context of its own.
+        (one, other) = (self._remaining(first.schema, copy_context()) for _ in range(2))
+        return [self._batches(first, one), self._batches(first.slice(0, 0), other)]
+
+    def next_rows(self) -> pa.Table | None:
+        """The stored form of the next part, None after the last one; the table then has its columns."""
+        with self._lock:
+            part = next(self._parts, None)
+            if part is None:
+                return None
+            start, count = self._taken, len(next(iter(part.columns.values())))
+            self._taken += count
+        predicted = self._score(part, start, count)
+        with self._lock:
+            rows = inference.stored_rows(self._table, [predicted], keep_dictionaries=True)
             fresh = {name: at for name, at in part.snapshots.items() if (name, at) not in self._kept}
-            inference.keep_snapshots(runtime, fresh)
+            inference.keep_snapshots(self._runtime, fresh)
             self._kept.update(fresh.items())
-            self.done += rows.num_rows
+            self.done += count
             if self._call.report is not None:
                 self._call.report(BuildProgress(STAGE, self.done, self._total if self._total is not None else self.done))
+            return rows
+
+    def _batches(self, first: pa.Table, others: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
+        yield from first.to_batches()
+        for rows in others:
             yield from rows.to_batches()
 
-    def check_types(self, first: pa.RecordBatch, schema: pa.Schema, parts: Iterator[FeatureRows]) -> Iterator[pa.RecordBatch]:
-        """The first batch and those of the other parts. Raises: ModelError for a part that needs other columns than the first."""
-        yield first
-        for batch in _one_ahead(self.batches(parts)):
-            if batch.schema != schema:
+    def _remaining(self, schema: pa.Schema, context: Context) -> Iterator[pa.Table]:
+        """The rows after the first ones. Raises: ModelError for a part that needs other columns than the first."""
+        while (rows := context.run(self.next_rows)) is not None:
+            if rows.schema != schema:
                 raise ModelError(
                     f"features of the rows up to {self.done} have other types than those of the rows before, as the spine sent them;"
                     " nothing was written"
                 )
-            yield batch
+            yield rows
 
-    def _score(self, part: FeatureRows) -> PredictionRows:
-        native, count = self._native, len(next(iter(part.columns.values())))
-        features.check_missing(native.stamp, self._call.missing or native.stamp.missing, part.columns, frame_of(SPINE, self.done))
-        predictions = to_prediction_array(predict.predict(native, part.columns, self._call.scoring.params))
+    def _one_ahead(self, schema: pa.Schema) -> Iterator[pa.Table]:
+        """As `_remaining`; another thread predicts for the next rows while the caller writes some."""
+        rest = self._remaining(schema, copy_context())
+        with ThreadPoolExecutor(1, "score") as thread:
+            pending = thread.submit(next, rest, None)
+            while (rows := pending.result()) is not None:
+                pending = thread.submit(next, rest, None)
+                yield rows
+
+    def _score(self, part: FeatureRows, start: int, count: int) -> PredictionRows:
+        native, scoring = self._native, self._call.scoring
+        features.check_missing(native.stamp, self._call.missing or native.stamp.missing, part.columns, frame_of(SPINE, start))
+        predicted = predict.predict(native, part.columns, scoring.params, in_one_thread=self._has_two)
+        predictions = to_prediction_array(predicted)
         check_count(predictions, count)
         array = pa.chunked_array([predictions])
-        if self._prediction_type is None:
-            self._prediction_type = array.type
-        elif array.type != self._prediction_type:
-            array = self._as_before(array)
-        return prediction_rows(self._model, self._call.scoring, part, array, self._ids, self.done)
+        with self._lock:
+            if self._prediction_type is None:
+                self._prediction_type = array.type
+        if array.type != self._prediction_type:
+            array = self._as_before(array, start)
+        return prediction_rows(self._model, scoring, part, array, self._ids, start)
 
-    def _as_before(self, predictions: pa.ChunkedArray) -> pa.ChunkedArray:
+    def _as_before(self, predictions: pa.ChunkedArray, start: int) -> pa.ChunkedArray:
         try:
             return predictions.cast(self._prediction_type)
         except pa.ArrowInvalid as error:
             raise ModelError(
-                f"the model's predictions from row {self.done} on are {predictions.type}, and those before {self._prediction_type}; its"
+                f"the model's predictions from row {start} on are {predictions.type}, and those before {self._prediction_type}; its"
                 " predict must return one type for all rows. Nothing was written"
             ) from error
-
-
-def _one_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches, of which the next is predicted by another thread while the caller writes one."""
-    context = copy_context()
-
-    def following() -> pa.RecordBatch | None:
-        return context.run(lambda: next(batches, None))
-
-    with ThreadPoolExecutor(1, "score") as thread:
-        pending = thread.submit(following)
-        while (batch := pending.result()) is not None:
-            pending = thread.submit(following)
-            yield batch
 
 
 @contextmanager

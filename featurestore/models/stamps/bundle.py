@@ -125,9 +125,12 @@ class Native:
                 ) from error
         return checked
 
-    def predict(self, frame: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """The native model's result for a frame of its inputs, and for parameters if its signature has some."""
-        if len(frame) > _SINGLE_THREAD_ROWS:
+    def predict(self, frame: Any, params: Mapping[str, Any] | None = None, *, in_one_thread: bool = False) -> Any:
+        """The native model's result for a frame of its inputs, and for parameters if its signature has some.
+
+        `in_one_thread`: without threads of OpenMP, also for many rows.
+        """
+        if len(frame) > _SINGLE_THREAD_ROWS and not in_one_thread:
             return self._call(frame, params)
         # OpenMP uses a thread per core even for one row, which takes tens of milliseconds on a busy machine.
         return self._openmp.call_in_one_thread(lambda: self._call(frame, params))

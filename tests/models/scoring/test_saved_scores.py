@@ -25,7 +25,8 @@ OF_CALL = ["request_id", "predicted_at", "as_of"]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several parts for few rows."""
+    """Several parts for few rows, in two streams where the model may be asked by two threads."""
+    monkeypatch.setattr(saved_scores, "MANY", 0)
     monkeypatch.setattr(saved_scores, "ROWS", 70)
     monkeypatch.setattr(saved_scores, "ONLINE_ROWS", 70)
 
@@ -59,6 +60,8 @@ def test_the_rows_are_those_of_scoring_in_memory(world: World, at: Any) -> None:
     assert (done.rows, done.table, done.version, seen[-1]) == (300, f"inference.{name}", "1", 300)
     assert len(seen) == 5
     assert snapshots(world, name) == 2, "one for each call"
+    table = world.store.catalog.load_table(f"inference.{name}")
+    assert table.inspect.files().num_rows == (2 if at == "online" else 3), "joined rows are written to two files at the same time"
     rows = written(world, name).sort_by("row_number")
     saved, logged = (rows.filter(pc.is_in(rows["request_id"], ids)) for ids in split_ids(rows))
     assert saved.drop_columns(OF_CALL).equals(logged.drop_columns(OF_CALL))
