@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from featurestore.joins.pinned import join_pinned as join_pinned
     from featurestore.pipelines.feature_lookups.lookup_service import LookupArguments as LookupArguments
     from featurestore.pipelines.feature_lookups.lookup_service import request_of_lookups as request_of_lookups
+    from featurestore.pipelines.fresh.refresher import catch_up as catch_up
     from featurestore.pipelines.lineage.column_lineage import find_lineage as find_lineage
     from featurestore.pipelines.lineage.history import table_history as table_history
     from featurestore.pipelines.lineage.impact import find_impact as find_impact
@@ -138,6 +139,7 @@ _HOMES = {
     "prepare_training_set": "pipelines.training_sets.prepared",
     "push": "pipelines.pushed.push",
     "publish_views": "pipelines.materialization.edition",
+    "catch_up": "pipelines.fresh.refresher",
     "read_all_heads": "audit_log.reading",
     "read_entries": "audit_log.reading",
     "read_spine": "pipelines.training_sets.prepared",

@@ -36,7 +36,7 @@ def verify_online(names: tuple[str, ...], sample: int | None) -> None:
 
 
 def _show(comparisons: "list[OnlineComparison]") -> None:
-    counts = ("rows", "missing", "changed", "extra")
+    counts = ("rows", "missing", "changed", "extra", "pushed")
     rows = [
         [f"[bold]{escape(comparison.view)}[/]", escape(comparison.table), *(format_count(getattr(comparison, name)) for name in counts)]
         for comparison in comparisons

@@ -42,7 +42,8 @@ def feature_table_of(name: str) -> str:
 def goes_with(ahead: Cursor | None, newest: Cursor | None) -> bool:
     """Whether rows ahead begin where the newest rows end. The snapshot may differ: compaction leaves the same rows."""
     if ahead is None or newest is None:
-        return ahead is newest
+        # Before the first run there may be pushed events.
+        return newest is None and (ahead is None or ahead.materialized_through is None)
     return (ahead.materialized_through, ahead.table_id) == (newest.materialized_through, newest.table_id)
 
 

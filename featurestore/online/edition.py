@@ -32,12 +32,12 @@ class BufferedEdition:
     def __init__(
         self,
         stored_shape: Callable[[str], Shape],
-        commit: Callable[[Sequence[TableChange]], dict[str, int]],
+        commit: Callable[[Sequence[TableChange], bool], dict[str, int]],
         folder: Path | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        """`stored_shape` returns the columns of a table in the store, `commit` writes all changes; rows beyond `memory_bytes` are kept
-        in temporary files in `folder`.
+        """`stored_shape` returns the columns of a table in the store, and `commit` writes all changes, of rows only or not; rows beyond
+        `memory_bytes` are kept in temporary files in `folder`.
         """
         self._stored_shape, self._commit = stored_shape, commit
         self._folder, self._memory_bytes = folder, memory_bytes
@@ -73,9 +73,9 @@ class BufferedEdition:
         if (change := self._changes.pop(table, None)) is not None:
             change.buffer.close()
 
-    def commit(self) -> Mapping[str, int]:
+    def commit(self, rows_only: bool = False) -> Mapping[str, int]:
         """See Edition.commit."""
-        return self._commit(list(self._changes.values())) if self._changes else {}
+        return self._commit(list(self._changes.values()), rows_only) if self._changes else {}
 
     def __enter__(self) -> Self:
         return self

@@ -20,12 +20,14 @@ class Cursor:
 
     `snapshot_id` is the feature table's Iceberg snapshot, None before the first one. `materialized_through` is the
     view's watermark in microseconds since 1970 UTC, None where the view has none. `table_id` is the UUID of the Iceberg table, by
-    which rows of another catalog's table of the same name are recognized; None if it was published before that was stored.
+    which rows of another catalog's table of the same name are recognized; None if it was published before that was stored. `pushed` is
+    the offset of the push log of the view's source up to which the rows have its events; None if they have those of the snapshot only.
     """
 
     snapshot_id: int | None
     materialized_through: int | None
     table_id: str | None = None
+    pushed: int | None = None
 
 
 class Since(Enum):
@@ -94,8 +96,10 @@ class Edition(Protocol):
     def discard(self, table: str) -> None:
         """Drop the change of a table, if one was added."""
 
-    def commit(self) -> Mapping[str, int]:
+    def commit(self, rows_only: bool = False) -> Mapping[str, int]:
         """Publish all changes in one atomic step. Returns the number of rows written, by table: 0 if no row changed.
+
+        `rows_only`: the generation of the store stays, since nothing but rows of tables that exist has changed.
 
         Raises: CommitConflict with `details["table"]` if a table is not at the cursor that its change expects, or if another writer
         interfered; NotReady; OutOfResources. Nothing was written then, and the changes are kept.
@@ -228,7 +232,7 @@ class OnlineStore(Protocol):
         """
 
     def generation(self) -> int:
-        """A number that is increased by every publish, drop and touch of any process. Raises: NotReady."""
+        """A number that is increased by every publish but those of rows only, drop and touch of any process. Raises: NotReady."""
 
     def check(self) -> None:
         """Raises: NotReady if the store cannot be used, or may evict rows."""

@@ -30,15 +30,15 @@ class StoredTables:
         """The table as of the last `update`; None if there was none."""
         return self._known.get(name)
 
-    def at(self, name: str, generation: int, read_header: Callable[[], bytes | None]) -> StoredTable | None:
-        """The table in a generation of the store, whose headers do not change within one; the header is read once for each.
+    def at(self, name: str, edition: int, read_header: Callable[[], bytes | None]) -> StoredTable | None:
+        """The table in an edition of the store, whose headers do not change within one; the header is read once for each.
 
-        0 is no generation: that of a store that never counted.
+        0 is no edition: that of a store that never counted.
         """
         noted = self._at.get(name)
-        if noted is None or noted[0] != generation or not generation:
+        if noted is None or noted[0] != edition or not edition:
             # One value, since several threads note what they read.
-            noted = self._at[name] = generation, self.update(name, read_header())
+            noted = self._at[name] = edition, self.update(name, read_header())
         return noted[1]
 
     def update(self, name: str, data: bytes | None) -> StoredTable | None:

@@ -159,6 +159,10 @@ class Runtime:
         address = self.settings.openlineage_url
         return None if address is None else self._once("lineage events", lambda: EventSender(address))
 
+    def fresh(self, make: Callable[[], ComponentT]) -> ComponentT:
+        """What brings pushed events into the online store, which packages above this one make once."""
+        return self._once("fresh", make)
+
     def features_table(self, name: str) -> str:
         """The catalog identifier of a feature table such as `customer_orders_v1`."""
         return f"{self.settings.features_namespace}.{name}"
@@ -174,6 +178,9 @@ class Runtime:
 
     def close(self) -> None:
         """Close the components that were opened."""
+        if (fresh := self._opened.get("fresh")) is not None:
+            # Without the lock: its thread may open other components before it ends.
+            fresh.close()
         with self._lock:
             # First the events that wait, since they are made from what the catalog has.
             for name in ("lineage events", "pushes", "event log", "online", "distributor", "engine", "catalog"):

@@ -278,6 +278,7 @@ def _lifespan(
         online_watch.start()
         prediction_log.start()
         event_copies.start()
+        pushes.start()
         predictor.start()
         webhooks.start()
         warming_up = asyncio.create_task(workers.warm_up())

@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from featurestore.access.privileges import Kind, Privilege
+from featurestore.pipelines.fresh.refresher import refresher_of
 from featurestore.server import json_body, responses
 from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import on
@@ -25,7 +26,7 @@ class Pushes:
     """The route of pushed rows."""
 
     def __init__(self, store: FeatureStore) -> None:
-        self._callers, self._uploads = Callers(store), UploadReader(store.settings)
+        self._callers, self._uploads, self._runtime = Callers(store), UploadReader(store.settings), store.backend.runtime
 
     def routes(self) -> list[APIRoute]:
         """The route of pushes."""
@@ -47,6 +48,10 @@ class Pushes:
         else:
             rows = (await json_body.read(request, PushBody)).rows
         return await run_in_threadpool(partial(_push, self._callers.of(request), name, rows))
+
+    def start(self) -> None:
+        """Begin to bring what is pushed online, here and to other processes."""
+        refresher_of(self._runtime).serve()
 
     def close(self) -> None:
         """End the process that reads Arrow streams."""

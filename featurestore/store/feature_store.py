@@ -106,6 +106,7 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with materialization_reporter(progress) as report:
             done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent, staged, check_wait(wait))
+        verbs.catch_up(self._runtime)
         if raised and (error := done.error) is not None:
             raise error
         return done
@@ -117,7 +118,9 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
 
         Returns one result per live version. Raises: NotFound with the nearest names.
         """
-        return verbs.publish_views(self._runtime, self._live_versions(names), check_flag(full, "full"))
+        published = verbs.publish_views(self._runtime, self._live_versions(names), check_flag(full, "full"))
+        verbs.catch_up(self._runtime)
+        return published
 
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:
         """Compare the online rows of views (default: all) with the newest rows of their feature tables, at the snapshot that was published

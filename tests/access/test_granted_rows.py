@@ -37,6 +37,8 @@ GUARDS = {"access/rights.py", "records/operator.py", "sharing/readable.py"}
 AS_OPERATOR = {
     "pipelines/lineage/impact.py",
     "pipelines/materialization/edition.py",
+    "pipelines/fresh/refresher.py",
+    "pipelines/materialization/changes_ahead.py",
     "pipelines/materialization/outcome.py",
     "pipelines/planning/apply.py",
     "pipelines/planning/plan.py",

@@ -222,7 +222,7 @@ def test_the_snapshot_that_is_online_is_compared_and_not_a_newer_one(store: Feat
 
     def edition_that_writes_nothing() -> Any:
         edition: Any = open_edition()
-        edition._commit = lambda changes: {change.table: 0 for change in changes}
+        edition._commit = lambda changes, rows_only: {change.table: 0 for change in changes}
         return edition
 
     monkeypatch.setattr(online, "edition", edition_that_writes_nothing)

@@ -152,9 +152,10 @@ class LmdbStore:
         name = transactions.header_key(table)
         return self._environment.read(lambda txn: transactions.shape_of_table(txn, name), Shape())
 
-    def _commit(self, changes: Sequence[TableChange]) -> dict[str, int]:
+    def _commit(self, changes: Sequence[TableChange], rows_only: bool) -> dict[str, int]:
+        publish = partial(transactions.publish, changes=changes, entries=self._environment.entries, rows_only=rows_only)
         need_bytes = sum(3 * change.buffer.bytes for change in changes) + (16 << 20)
-        return self._environment.write(partial(transactions.publish, changes=changes, entries=self._environment.entries), need_bytes)
+        return self._environment.write(publish, need_bytes)
 
     def _check_writable(self) -> None:
         if self._readonly:
@@ -162,10 +163,10 @@ class LmdbStore:
 
     def _read(self, txn: lmdb.Transaction, requests: EncodedKeys) -> EncodedReads:
         get = transactions.getter(txn)
-        generation = transactions.generation_of(txn)
+        generation, edition = transactions.generation_of(txn), transactions.edition_of(txn)
         reads = []
         for name, keys in requests:
-            table = self._tables.at(name, generation, partial(transactions.get_header, get, name))
+            table = self._tables.at(name, edition, partial(transactions.get_header, get, name))
             if table is None:
                 reads.append(EncodedRead(None, [None] * len(keys)))
             else:

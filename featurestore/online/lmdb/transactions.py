@@ -23,6 +23,7 @@ from featurestore.online.store import StoreSize, check_since, next_generation
 # long to load, and the file is 2.3 times as large.) Table numbers are below 0xff000000; other entries of the store start with 0xff.
 _NOT_ROWS = b"\xff"
 _GENERATION = b"\xffg"
+_EDITION = b"\xffe"
 IDENTITY = b"\xffi"
 _NEXT_ID = b"\xffn"
 _HEADER = b"\xfft"
@@ -33,11 +34,11 @@ Get = Callable[[bytes], bytes | None]
 Entries = Callable[[lmdb.Transaction], int]
 
 
-def publish(txn: lmdb.Transaction, *, changes: Sequence[TableChange], entries: Entries) -> dict[str, int]:
-    """Write the changes of tables as the next edition; the number of rows written by table."""
+def publish(txn: lmdb.Transaction, *, changes: Sequence[TableChange], entries: Entries, rows_only: bool = False) -> dict[str, int]:
+    """Write the changes of tables as the next edition, with `rows_only` of the same generation; the number of rows written by table."""
     if get(txn, IDENTITY) is None:
         txn.put(IDENTITY, uuid4().hex.encode())
-    edition = touch(txn)
+    edition = _next_edition(txn) if rows_only else touch(txn)
     return {change.table: _publish_table(txn, change, edition, entries) for change in changes}
 
 
@@ -170,15 +171,26 @@ def shape_of_table(txn: lmdb.Transaction, name: bytes) -> Shape:
 
 
 def generation_of(txn: lmdb.Transaction) -> int:
-    """The number of the newest change."""
+    """The number of the newest change that was not of rows only."""
     return int.from_bytes(get(txn, _GENERATION) or b"", "big")
 
 
+def edition_of(txn: lmdb.Transaction) -> int:
+    """The number of the newest edition, which a change of rows only increases, too; a release before such changes counted one number."""
+    return max(int.from_bytes(get(txn, _EDITION) or b"", "big"), generation_of(txn))
+
+
 def touch(txn: lmdb.Transaction) -> int:
-    """Increase the generation, and return the new one."""
-    generation = next_generation(generation_of(txn))
+    """Increase the generation and the edition, which are the same then, and return the new one."""
+    generation = _next_edition(txn)
     txn.put(_GENERATION, generation.to_bytes(8, "big"))
     return generation
+
+
+def _next_edition(txn: lmdb.Transaction) -> int:
+    edition = next_generation(edition_of(txn))
+    txn.put(_EDITION, edition.to_bytes(8, "big"))
+    return edition
 
 
 def incomplete(txn: lmdb.Transaction, *, tables: Collection[str], entries: Entries) -> dict[str, str]:

@@ -48,13 +48,13 @@ class RedisPublish:
         self._client, self._lease = client, lease
         self._commands, self._names = client.commands, client.names
 
-    def run(self, table_changes: Sequence[TableChange]) -> dict[str, int]:
+    def run(self, table_changes: Sequence[TableChange], rows_only: bool = False) -> dict[str, int]:
         """Publish all changes, and return the rows written by table. Raises: CommitConflict; Lost, and nothing is visible then."""
         pending = [self._begin(change) for change in table_changes]
         for publish in pending:
             self._remove(publish)
             self._write(publish)
-        self._make_visible(pending)
+        self._make_visible(pending, rows_only)
         for publish in pending:
             self._unlink_removed(publish)
         return {publish.change.table: publish.written for publish in pending}
@@ -79,16 +79,20 @@ class RedisPublish:
         sample = KeySample.decode(self._commands.get(self._names.key(b"s", table)) if kept else None)
         return _Pending(change, stored, stored_id, header, rows, sample)
 
-    def _make_visible(self, pending: Sequence[_Pending]) -> None:
-        """Write the headers of all tables in one step, with the next generation as their edition. Raises: Lost."""
+    def _make_visible(self, pending: Sequence[_Pending], rows_only: bool) -> None:
+        """Write the headers of all tables in one step, with the next generation as their edition; with `rows_only`, it is not that of the
+        store. Raises: Lost.
+        """
         generation = self._names.key(b"g")
+        known = max((publish.stored.edition or 0 for publish in pending if publish.stored is not None), default=0)
         while True:
             before = self._commands.get(generation)
-            edition = next_generation(int(before or 0))
+            edition = next_generation(max(int(before or 0), known))
             try:
                 with self._lease.step({generation: before}) as step:
                     step.set(self._names.key(b"i"), uuid4().hex, nx=True)
-                    step.set(generation, edition)
+                    if not rows_only:
+                        step.set(generation, edition)
                     for publish in pending:
                         self._write_header(step, publish, edition)
                 return

@@ -27,10 +27,12 @@ class RedisWriter:
         self._client, self._commands, self._names = client, client.commands, client.names
         self._lease_seconds = lease_seconds
 
-    def commit(self, changes: Sequence[TableChange]) -> dict[str, int]:
+    def commit(self, changes: Sequence[TableChange], rows_only: bool = False) -> dict[str, int]:
         """Publish all changes in one step, and return the rows written by table. Raises: as Edition.commit."""
         with self._client.errors():
-            return self._as_only_writer([change.table for change in changes], lambda lease: RedisPublish(self._client, lease).run(changes))
+            return self._as_only_writer(
+                [change.table for change in changes], lambda lease: RedisPublish(self._client, lease).run(changes, rows_only)
+            )
 
     def drop(self, table: str) -> None:
         """See OnlineStore.drop."""

@@ -20,9 +20,9 @@ from featurestore.errors import CommitConflict, Conflict
 from featurestore.lakehouse import commits, scans, tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.table import Table
-from featurestore.online.ahead import ahead_of
+from featurestore.online.ahead import ahead_of, read_at
 from featurestore.online.keys import decode_key, encode_key
-from featurestore.online.store import Cursor
+from featurestore.online.store import Cursor, Read, Row
 from featurestore.pipelines.materialization.changes_ahead import compute_rows_ahead, has_rows_ahead
 from featurestore.pipelines.materialization.publish import newest
 from featurestore.records import feature_table, stored_definition
@@ -65,7 +65,7 @@ class OnlineComparison(Result):
     """The online rows of one view version, compared with its table at the snapshot that was published last.
 
     Of the `rows` compared, `missing` are not online and `changed` differ in a value or a time; `extra` rows are online but not in the
-    table. `differences` lists up to LISTED of them.
+    table. `differences` lists up to LISTED of them. `pushed` rows differ as well, but because of events that were pushed since.
     """
 
     view: str
@@ -75,6 +75,7 @@ class OnlineComparison(Result):
     missing: int = 0
     changed: int = 0
     extra: int = 0
+    pushed: int = 0
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -133,6 +134,7 @@ def _compare_at(
     deletions = snapshot_id is not None and tables.has_column(table, snapshot_id, DELETED)
     granted = runtime.operator.grant(table)
     unmatched = set(_draw(chain.from_iterable(runtime.online.keys(applied.table)), sample))
+    follows = cursor is not None and cursor.pushed is not None
     if has_rows_ahead(view) and cursor is not None:
         _compare_ahead(runtime, applied, view, table, cursor, sample, comparison)
 
@@ -142,17 +144,23 @@ def _compare_at(
     with runtime.engine.session(data_folders(granted)) as session:
         rows = session.create_table("__fs_newest", newest(session, scan_columns, keys, columns, deletions))
         for batch in session.batches(all_rows(rows) if sample is None else sample_rows(rows, sample), rows=_ROWS):
-            _compare_rows(runtime, applied.table, batch, keys, comparison)
+            _compare_rows(runtime, applied.table, batch, keys, comparison, follows)
         for batch in session.batches(columns_of(rows, keys), rows=_ROWS):
             unmatched.difference_update(map(encode_key, _keys(batch, keys)))
-    _note_extra(unmatched, keys, comparison)
+    if follows:
+        comparison.pushed += len(unmatched)
+    else:
+        _note_extra(unmatched, keys, comparison)
     return comparison
 
 
 def _compare_ahead(
     runtime: Runtime, applied: Applied, view: FeatureView, table: Table, cursor: Cursor, sample: int | None, comparison: OnlineComparison
 ) -> None:
-    """Compare the rows ahead of the watermark, each list as one value; while the source is as the last run read it."""
+    """Compare the rows ahead of the watermark, each list as one value; while the source is as the last run read it.
+
+    Of a pushed source, compare the row of each key that holds now.
+    """
     name, keys = ahead_of(applied.table), tuple(view.entity.keys)
     if cursor.materialized_through is None:
         return
@@ -160,13 +168,46 @@ def _compare_ahead(
     with compute_rows_ahead(runtime, None, applied, view, table, cursor.materialized_through) as computed:
         if computed is None:
             return
-        session, query = computed
+        session, query, pushed = computed
         rows = session.create_table("__fs_rows_ahead", query)
+        if pushed is not None:
+            for batch in session.batches(all_rows(rows) if sample is None else sample_rows(rows, sample), rows=_ROWS):
+                _compare_instant(runtime, name, batch, keys, pushed, comparison)
+            return
         for batch in session.batches(all_rows(rows) if sample is None else sample_rows(rows, sample), rows=_ROWS):
             _compare_rows(runtime, name, batch, keys, comparison)
         for batch in session.batches(columns_of(rows, keys), rows=_ROWS):
             unmatched.difference_update(map(encode_key, _keys(batch, keys)))
     _note_extra(unmatched, keys, comparison)
+
+
+def _compare_instant(
+    runtime: Runtime, name: str, batch: pa.RecordBatch, keys: Sequence[str], pushed: int, comparison: OnlineComparison
+) -> None:
+    """Compare the rows that hold now of computed rows ahead and of those online, which may have other events by now."""
+    requested, now = _keys(batch, keys), times.now()
+    [online] = runtime.online.read([(name, requested)])
+    columns = online.columns or tuple(column for column in batch.schema.names if column not in (*keys, *TIMES))
+    computed = [Row(0, None, values) for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True)]
+    nobody = Read((), None, [None] * len(requested))
+    expected, found = (read_at(nobody, Read(columns, None, list(rows)), now).read.rows for rows in (computed, online.rows))
+    comparison.rows += len(requested)
+    for key, row, stored in zip(requested, expected, found, strict=True):
+        if row is None or stored is None:
+            same = row is stored
+        else:
+            same = row.feature_timestamp == stored.feature_timestamp and all(map(_same, row.values, stored.values))
+        if same:
+            continue
+        named = dict(zip(keys, key, strict=True))
+        if online.cursor is None or online.cursor.pushed != pushed:
+            comparison.pushed += 1
+        elif stored is None:
+            comparison.missing += 1
+            comparison.note(Difference(named, "missing"))
+        else:
+            comparison.changed += 1
+            comparison.note(Difference(named, "changed", "*", stored.values, None if row is None else row.values))
 
 
 def _note_extra(unmatched: Iterable[bytes], keys: Sequence[str], comparison: OnlineComparison) -> None:
@@ -192,7 +233,10 @@ def _decode(encoded: bytes, keys: Sequence[str]) -> dict[str, Any]:
     return {"bytes": encoded.hex()} if values is None or len(values) != len(keys) else dict(zip(keys, values, strict=True))
 
 
-def _compare_rows(runtime: Runtime, table: str, batch: pa.RecordBatch, keys: Sequence[str], comparison: OnlineComparison) -> None:
+def _compare_rows(
+    runtime: Runtime, table: str, batch: pa.RecordBatch, keys: Sequence[str], comparison: OnlineComparison, follows: bool = False
+) -> None:
+    """Compare the rows of a batch. `follows`: online rows that are newer than those of the table are those of pushed events."""
     requested = _keys(batch, keys)
     [published] = runtime.online.read([(table, requested)])
     names = [*TIMES, *published.columns] if published.columns else list(TIMES)
@@ -206,6 +250,9 @@ def _compare_rows(runtime: Runtime, table: str, batch: pa.RecordBatch, keys: Seq
             comparison.note(Difference(dict(zip(keys, key, strict=True)), "missing"))
             continue
         online = [row.feature_timestamp, row.created_timestamp, *row.values]
+        if follows and (online[0], online[1] or times.FIRST) > (values[0], values[1] or times.FIRST):
+            comparison.pushed += 1
+            continue
         if len(online) != len(values):
             comparison.changed += 1
             widths = f"{len(row.values)} values", f"{len(values) - len(TIMES)} values"

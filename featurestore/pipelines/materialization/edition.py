@@ -1,5 +1,6 @@
 """The online edition of a run: the new rows of each view are read and encoded in turn, and all become visible in one step."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -106,6 +107,9 @@ class EditionPublisher:
         table, cursor, since = self._reader.load_cursors(name, table)
         replace = full or self._reader.must_replace(table, applied, view, since)
         self._discard(name)
+        if replace:
+            # The rows will be those of the snapshot only.
+            cursor = dataclasses.replace(cursor, pushed=None)
         if fill is not None:
             if not replace:
                 # Others have published it meanwhile.

@@ -67,7 +67,8 @@ class TableReader:
         online = self._runtime.online.cursor(name)
         if table is None or _is_behind(table, online):
             table = tables.load(self._runtime.catalog, self._runtime.features_table(name))
-        return table, online_tables.cursor_of(table), online
+        cursor = online_tables.cursor_of(table)
+        return table, cursor if online is None else dataclasses.replace(cursor, pushed=online.pushed), online
 
     def must_replace(self, table: Table, applied: Applied, view: FeatureView, online: Cursor | None) -> bool:
         """Whether the online table must be rewritten: it is absent, of another feature table or other columns, or lacks rows."""
@@ -136,7 +137,7 @@ class TableReader:
             session.clear()
         with compute_rows_ahead(self._runtime, session, applied, view, table, through) as computed:
             if computed is not None:
-                rows = computed[0].batches(computed[1])
+                rows, cursor = computed.session.batches(computed.query), dataclasses.replace(cursor, pushed=computed.pushed)
                 edition.add(name, rows, keys=tuple(view.entity.keys), cursor=cursor, since=since, replace=True)
 
     def _report_rows(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:

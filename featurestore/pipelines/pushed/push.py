@@ -19,12 +19,16 @@ from featurestore.values.result import Result
 
 logger = logger_of(__name__)
 
+ONLINE_SECONDS = 10.0
+"""How long a push waits until lookups have its rows; they are durable before."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pushed(Result):
     """What became of a push: of its `rows`, `new` were added, and `known` not, since their ids were known, or were twice in the push.
 
     `acknowledged` is the time at which the rows became durable, and `offset` their place in the log; None for a push without rows.
+    `late` says why lookups do not have the rows yet; None if they do, or, of a server, will within a second.
     """
 
     source: str
@@ -33,6 +37,7 @@ class Pushed(Result):
     known: int
     acknowledged: datetime | None
     offset: int | None
+    late: str | None = None
 
 
 def push(runtime: Runtime, source: str | Source, rows: Any) -> Pushed:
@@ -63,7 +68,13 @@ def _push(runtime: Runtime, target: PushTarget, rows: Any) -> Pushed:
     if not table.num_rows:
         return Pushed(source.name, 0, 0, 0, None, None)
     done = runtime.pushes.append(target.stream, make_lot(table, source.timestamp, source.id))
-    return Pushed(source.name, table.num_rows, done.rows, table.num_rows - done.rows, times.moment(done.at), done.offset)
+    # Imported here: clients read the result of a push, and need none of what computes views.
+    from featurestore.pipelines.fresh.refresher import refresher_of  # noqa: PLC0415
+
+    refresher = refresher_of(runtime)
+    refresher.want(source.name, done.offset)
+    late = None if refresher.serving else refresher.wait(source.name, done.offset, ONLINE_SECONDS)
+    return Pushed(source.name, table.num_rows, done.rows, table.num_rows - done.rows, times.moment(done.at), done.offset, late)
 
 
 def _count_refused(runtime: Runtime, target: PushTarget, rows: Any, error: RequestError) -> None:

@@ -60,6 +60,7 @@ class OnlineComparison(Answer):
     missing: int
     changed: int
     extra: int
+    pushed: int
     differences: list[OnlineDifference] = Field(description="the first 1000 differences")
     same: bool
 

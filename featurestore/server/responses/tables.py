@@ -27,6 +27,7 @@ class Pushed(Answer):
     known: int
     acknowledged: str | None
     offset: int | None
+    late: str | None
 
 
 class TableEvent(Answer):

@@ -1,0 +1,1 @@
+"""Bring pushed events into the online store as they come."""
