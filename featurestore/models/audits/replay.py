@@ -20,6 +20,7 @@ from featurestore.models.audits.logged_requests import (
     same_value,
     stamp_of_row,
 )
+from featurestore.models.audits.moving_views import find_moving_views
 from featurestore.models.audits.recorded_policies import PolicyReader, find_recorded_policies
 from featurestore.models.frames.inputs import Values
 from featurestore.models.frames.outputs import check_count, to_column_or_json, to_predictions
@@ -74,7 +75,8 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
     spine = pa.table({**columns, time: pa.array([row["as_of"]], inference.MOMENT)})
     sent = {name: [logged[name]] for name in row["overridden"] if name in logged}
     snapshots = {name: None if at is None else int(at) for name, at in json.loads(row["snapshots"]).items()}
-    digest, notes = row.get("policies_digest"), list(notes)
+    moving = find_moving_views(store, stamp, row, snapshots)
+    digest, notes = row.get("policies_digest"), [*notes, *moving.notes]
     try:
         as_asked = store
         if digest is not None:
@@ -85,7 +87,7 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
             as_asked = read_as(store, PolicyReader(recorded.policies))
             now = "" if recorded.hold else "; other policies are in force now"
             notes.append(f"policies were in force for whoever asked, and it was computed with these{now}")
-        joined = features.join_as_of(as_asked, stamp, spine, time, sent, snapshots)
+        joined = features.join_as_of(as_asked, stamp, spine, time, sent, moving.snapshots)
         hidden = _stale_views(stamp, row, logged)
         read = joined.columns if not hidden else _without_views(store, stamp, joined.columns, hidden, sent)
         params = native.check_params(json.loads(row.get("parameters") or "{}"))
@@ -97,7 +99,9 @@ def _replay(store: FeatureStore, native: Native, table: Table, row: Mapping[str,
     predicted = inference.plain_values(to_column_or_json([prediction]))
     column = inference.column_of(inference.PREDICTION, predicted.type, known)
     result = _compare("prediction", row.get(column), predicted.to_pylist()[0])
-    return _result(table, row, rows, inputs, replayed, result, list(_reasons(replayed, result)), (*notes, *_notes(row, hidden)))
+    return _result(
+        table, row, rows, inputs, replayed, result, list(_reasons(replayed, result, moving.causes)), (*notes, *_notes(row, hidden))
+    )
 
 
 def _stale_views(stamp: Stamp, row: Mapping[str, Any], logged: Mapping[str, Any]) -> list[ViewUse]:
@@ -183,11 +187,11 @@ def _result(
     )
 
 
-def _reasons(replayed: Sequence[ReplayedValue], prediction: ReplayedValue) -> Iterator[str]:
+def _reasons(replayed: Sequence[ReplayedValue], prediction: ReplayedValue, causes: Mapping[str, str]) -> Iterator[str]:
     differing = [value for value in replayed if not value.equal]
     for value in differing:
         what = f"the feature {value.name} was {value.logged!r} and is {value.replayed!r}"
-        yield f"{what}: the log, or the snapshot of its feature table, was changed"
+        yield f"{what}: {causes.get(value.name, 'the log, or the snapshot of its feature table, was changed')}"
     if not prediction.equal:
         because = "because its features differ" if differing else f"although all features are equal: {_ELSEWHERE}"
         yield f"the prediction was {prediction.logged!r} and is {prediction.replayed!r}, {because}"
