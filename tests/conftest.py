@@ -131,6 +131,18 @@ def own_shop(shop_template: worlds.Template) -> Iterator[FeatureStore]:
         yield store
 
 
+@pytest.fixture(scope="session")
+def declared_shop_template(tmp_path_factory: pytest.TempPathFactory) -> worlds.Template:
+    return worlds.Template(tmp_path_factory.mktemp("declared"), shop.declare)
+
+
+@pytest.fixture
+def declared_shop(declared_shop_template: worlds.Template) -> Iterator[FeatureStore]:
+    """A shop that the test may change, of which nothing is materialized yet."""
+    with declared_shop_template.opened() as store:
+        yield store
+
+
 def _skip_lines(config: pytest.Config) -> list[str]:
     """Skipped tests and modules with their reasons; none in an xdist worker, which has no terminal."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")

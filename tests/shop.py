@@ -109,11 +109,16 @@ def open_shop(home: Path, **settings: Any) -> FeatureStore:
     return store
 
 
-def fill(store: FeatureStore) -> None:
-    """Make the shop's tables, apply and materialize."""
+def declare(store: FeatureStore) -> None:
+    """Make the shop's source tables and apply its definitions."""
     add(store, "shop.orders", order_rows())
     add(store, "shop.profiles", profile_rows())
     store.apply(DEFINITIONS)
+
+
+def fill(store: FeatureStore) -> None:
+    """Make the shop's tables, apply and materialize."""
+    declare(store)
     store.materialize()
 
 

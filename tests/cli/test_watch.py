@@ -3,14 +3,14 @@
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from featurestore import FeatureStore, Settings
+from featurestore import FeatureStore
 from featurestore.cli import grid_schedule
 from featurestore.cli.grid_schedule import GridSchedule
 from featurestore.cli.watch import Watch
@@ -91,21 +91,12 @@ class Events:
         return self
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[FeatureStore]:
-    with FeatureStore(settings=Settings(home=tmp_path / "home")) as opened:
-        shop.add(opened, "shop.orders", shop.order_rows())
-        shop.add(opened, "shop.profiles", shop.profile_rows())
-        opened.apply(shop.DEFINITIONS)
-        yield opened
-
-
 def test_all_that_was_missed_is_one_run_and_then_the_next_point_is_waited_for(
-    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    declared_shop: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock stands still until all are up to date, and then goes on by a day."""
     now = times.micros(shop.NOW)
-    store.materialize(end=shop.NOW - 3 * DAY)
+    declared_shop.materialize(end=shop.NOW - 3 * DAY)
     monkeypatch.setattr(times, "now", lambda: now)
     monkeypatch.setattr(grid_schedule, "FIRST_PAUSE_SECONDS", 0.0)
     health = tmp_path / "health.json"
@@ -116,55 +107,55 @@ def test_all_that_was_missed_is_one_run_and_then_the_next_point_is_waited_for(
             now += 86_400_000_000
         return len(events.of("run")) == 4
 
-    events = Events(enough).run(store, health=health)
+    events = Events(enough).run(declared_shop, health=health)
     assert [set(events.of("run")[:2]), set(events.of("run")[2:])] == [VIEWS, VIEWS]
     assert [event["event"] for event in events.all if event["event"] != "run"] == ["watching", "stopped"]
     assert set(events.all[0]["views"]) == VIEWS
-    assert [view.materialized_through for view in store.views()] == [times.moment(now)] * 2
+    assert [view.materialized_through for view in declared_shop.views()] == [times.moment(now)] * 2
     state = json.loads(health.read_bytes())
     assert (state["state"], state["views"]) == ("ok", dict.fromkeys(sorted(VIEWS), "ok"))
     assert list(health.parent.glob("health*")) == [health]
 
 
 def test_a_view_of_another_process_and_one_that_fails_do_not_hold_up_the_others(
-    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    declared_shop: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grid_schedule, "FIRST_PAUSE_SECONDS", 0.01)
-    health, sources = tmp_path / "health.json", store.catalog.load_table("shop.profiles")
-    with FeatureStore(settings=store.settings) as other, Leases(other.backend.runtime, 0) as held:
+    health, sources = tmp_path / "health.json", declared_shop.catalog.load_table("shop.profiles")
+    with FeatureStore(settings=declared_shop.settings) as other, Leases(other.backend.runtime, 0) as held:
         held.take("features.customer_orders_v1")
-        store.catalog.rename_table("shop.profiles", "shop.away")
-        events = Events(lambda events: len(events.of("held")) > 1 and len(events.of("failed")) > 1).run(store, health=health)
+        declared_shop.catalog.rename_table("shop.profiles", "shop.away")
+        events = Events(lambda events: len(events.of("held")) > 1 and len(events.of("failed")) > 1).run(declared_shop, health=health)
     assert set(events.of("held")) == {"customer_orders"}
     assert set(events.of("failed")) == {"customer_profile"}
     failed = next(event for event in events.all if event["event"] == "failed")
     assert (failed["type"], "shop.profiles" in failed["message"]) == ("NotFound", True)
     assert json.loads(health.read_bytes())["failing"] == ["customer_profile"]
-    store.catalog.rename_table("shop.away", ".".join(sources.name()))
-    again = Events(lambda events: len(events.of("run")) == 2).run(store)
+    declared_shop.catalog.rename_table("shop.away", ".".join(sources.name()))
+    again = Events(lambda events: len(events.of("run")) == 2).run(declared_shop)
     assert set(again.of("run")) == VIEWS
 
 
-def test_a_view_that_was_named_must_exist(store: FeatureStore) -> None:
+def test_a_view_that_was_named_must_exist(declared_shop: FeatureStore) -> None:
     with pytest.raises(NotFound, match="customer_order"):
-        Events(lambda events: True).run(store, "customer_order")
+        Events(lambda events: True).run(declared_shop, "customer_order")
 
 
-def test_a_run_that_is_stopped_publishes_what_is_done(store: FeatureStore) -> None:
+def test_a_run_that_is_stopped_publishes_what_is_done(declared_shop: FeatureStore) -> None:
     def stop(progress: ViewProgress) -> None:
         if (progress.view, progress.stage) == ("customer_profile", "read"):
             raise StopRun
 
-    (done,) = store.materialize(progress=stop)
+    (done,) = declared_shop.materialize(progress=stop)
     assert (done.view, done.published > 0) == ("customer_orders", True)
-    assert [view.materialized_through is None for view in store.views()] == [False, True]
-    (_, rest) = store.materialize()
+    assert [view.materialized_through is None for view in declared_shop.views()] == [False, True]
+    (_, rest) = declared_shop.materialize()
     assert rest.rows_appended > 0
 
 
 @pytest.mark.slow
-def test_sigterm_ends_it_with_status_0(store: FeatureStore, tmp_path: Path) -> None:
-    command = [*COMMAND, "materialize", "--watch", "--json", "--home", str(store.settings.home), "--health", "health.json"]
+def test_sigterm_ends_it_with_status_0(declared_shop: FeatureStore, tmp_path: Path) -> None:
+    command = [*COMMAND, "materialize", "--watch", "--json", "--home", str(declared_shop.settings.home), "--health", "health.json"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = [json.loads(process.stdout.readline()) for _ in range(3)]
@@ -176,8 +167,8 @@ def test_sigterm_ends_it_with_status_0(store: FeatureStore, tmp_path: Path) -> N
     assert json.loads((tmp_path / "health.json").read_bytes())["state"] == "ok"
 
 
-def test_wrong_usage(store: FeatureStore, tmp_path: Path) -> None:
-    home = ["--home", str(store.settings.home), "--watch"]
+def test_wrong_usage(declared_shop: FeatureStore, tmp_path: Path) -> None:
+    home = ["--home", str(declared_shop.settings.home), "--watch"]
     for options, message in (
         (["--end", "2026-01-01"], "--watch runs each view up to the present"),
         (["--every", "0s"], "must be a second or more"),

@@ -44,9 +44,13 @@ LOUDER = FeatureService(
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A shop with services of such features, whose server allows three seconds per lookup."""
-    with shop.open_shop(tmp_path_factory.mktemp("shop"), query_seconds=3) as store:
+    """A shop with services of such features, whose server allows three seconds per lookup, and four at a time."""
+    with shop.open_shop(tmp_path_factory.mktemp("shop"), query_seconds=3, lookup_workers=4) as store:
         store.apply([*shop.DEFINITIONS, WORDS, STUCK, LOUDER])
+        # The fork server imports for as long as that, before its first fork.
+        first = Evaluations(store.settings)
+        assert first.evaluate(["1"], {}) == [[1]]
+        first.close()
         with serve(store) as served:
             yield served
 
