@@ -18,6 +18,7 @@ from featurestore.engine.session import Session
 from featurestore.pipelines.training_sets import measures
 from featurestore.pipelines.training_sets.digest import table_digest
 from featurestore.pipelines.training_sets.observer import RowObserver
+from tests.thorough import choose
 from tests.worlds import STAMP
 
 RANDOM = np.random.default_rng(3)
@@ -46,7 +47,7 @@ def by_engine(session: Session, column: pa.ChunkedArray) -> measures.Statistics:
 
 
 @pytest.mark.parametrize("kind, values", KINDS, ids=[str(kind) for kind, _ in KINDS])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=choose(8, thorough=100), deadline=None)
 @given(data=st.data())
 def test_the_engine_says_the_same(session: Session, kind: pa.DataType, values: st.SearchStrategy[Any], data: st.DataObject) -> None:
     chunks = data.draw(st.lists(st.lists(st.none() | values, max_size=12), min_size=1, max_size=3))

@@ -17,14 +17,16 @@ from featurestore import FeatureService, FeatureStore
 from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.watch import time_limit
 from featurestore.errors import OutOfResources, RequestError, Timeout
+from featurestore.server import forks as forks_module
 from featurestore.server.forks import Forks
 from featurestore.server.workers.evaluations import MAX_IDLE, Evaluation, Evaluations
-from featurestore.server.workers.origin import EVALUATION, FORKS
+from featurestore.server.workers.origin import FORKS
 from tests import shop
 from tests.server.conftest import Served, serve
 from tests.server.test_errors import error_of
 from tests.server.workers.test_workers import children, processor_seconds, until
 
+ROOT = Path(__file__).parents[3]
 LONG = "repeat(word, 1000000)"
 WORDS = FeatureService(
     "words",
@@ -165,16 +167,16 @@ def test_an_idle_process_that_ends_before_it_is_asked_is_replaced(evaluations: E
     assert evaluations.evaluate(["2"], {}) == [[2]]
 
 
-@pytest.mark.slow
-def test_a_stopped_fork_server_is_replaced() -> None:
-    forks = Forks("featurestore.server.workers.process", "evaluates")
+def test_a_stopped_fork_server_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks_module, "FORK_SECONDS", 0.5)
+    forks = Forks("tests.server.workers.light_forks", "waits", lambda: {**os.environ, "PYTHONPATH": str(ROOT)})
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        forks.fork(EVALUATION, [theirs.fileno()])
+        forks.fork(b"wait", [theirs.fileno()])
         assert forks.process is not None
         stopped = forks.process.pid
         os.kill(stopped, signal.SIGSTOP)
-        other = forks.fork(EVALUATION, [theirs.fileno()])
+        other = forks.fork(b"wait", [theirs.fileno()])
         assert forks.process.pid != stopped
         assert other in children(forks.process.pid)
     forks.close()

@@ -165,25 +165,7 @@ def test_a_client_that_disconnects_during_a_response_frees_its_worker(tmp_path: 
         assert served.http.post("/v1/point-in-time", json=request_of(wide)).content == whole.content
 
 
-def test_workers_end_with_a_server_that_is_killed(own_shop: FeatureStore) -> None:
-    command = [*COMMAND, "serve", "--port", "0", "--home", str(own_shop.settings.home_path())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            url = server.stdout.readline().split()[-1]
-            with ThreadPoolExecutor(1) as pool:
-                asking = pool.submit(httpx.post, f"{url}/v1/point-in-time", json=request_of(STUCK), timeout=60)
-                until(lambda: bool(grandchildren(server.pid)))
-                workers = grandchildren(server.pid)
-                server.kill()
-                with pytest.raises(httpx.TransportError):
-                    asking.result()
-            until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-        finally:
-            server.kill()
-
-
-def test_all_web_processes_end_with_a_server_that_is_killed(own_shop: FeatureStore, tmp_path: Path) -> None:
+def test_workers_end_with_a_web_process_that_is_killed_and_all_with_the_server(own_shop: FeatureStore, tmp_path: Path) -> None:
     command = [*COMMAND, "serve", "--port", "0", "--home", str(own_shop.settings.home_path())]
     environment = {**os.environ, "FEATURESTORE_WORKERS": "2", "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
@@ -193,8 +175,15 @@ def test_all_web_processes_end_with_a_server_that_is_killed(own_shop: FeatureSto
             # The one that runs jobs, the two that answer with what each forks from, and one that keeps count for Python.
             until(lambda: len(descendants(server.pid)) == 6)
             assert httpx.get(f"{url}/healthz").is_success
-            (replaced, *_) = [pid for pid in children(server.pid) if children(pid)]
-            os.kill(replaced, signal.SIGKILL)
+            with ThreadPoolExecutor(1) as pool:
+                asking = pool.submit(httpx.post, f"{url}/v1/point-in-time", json=request_of(STUCK), timeout=60)
+                until(lambda: any(map(grandchildren, children(server.pid))))
+                (replaced,) = [pid for pid in children(server.pid) if grandchildren(pid)]
+                workers = grandchildren(replaced)
+                os.kill(replaced, signal.SIGKILL)
+                with pytest.raises(httpx.TransportError):
+                    asking.result()
+            until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
             until(lambda: replaced not in children(server.pid) and len(descendants(server.pid)) == 6, HUNG_SECONDS / 2)
             assert httpx.get(f"{url}/healthz").is_success
             all_of_it = descendants(server.pid)
