@@ -19,7 +19,7 @@ from featurestore.compiler.relations import FieldId, Handle, IcebergFiles, Local
 from featurestore.compiler.session_rows import MEMORY_LIMIT, MONTH, by_month, in_microseconds, with_types
 from featurestore.engine import watch
 from featurestore.engine.arrow_types import refuse_inexact_types
-from featurestore.engine.connection import NO_FILES, AllowedFolders, allowed_folders, connect, connect_trusted
+from featurestore.engine.connection import NO_FILES, AllowedFolders, allowed_folders, connect, connect_trusted, small_cursor
 from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.evaluator import Evaluator
 from featurestore.engine.rereadable import Rereadable
@@ -74,7 +74,7 @@ class DuckEngine:
     @contextmanager
     def brief(self) -> Iterator["DuckSession"]:
         """See Engine.brief."""
-        with _session(self._shared.cursor(), watch.current()) as session:
+        with _session(small_cursor("sessions", self._small_limit), watch.current()) as session:
             yield session
 
     def _config(self, folder: str, watch: Watch) -> dict[str, str | int]:
@@ -91,10 +91,6 @@ class DuckEngine:
         return f"{self._settings.memory_bytes() or SMALL_DATABASE_BYTES}B"
 
     @cached_property
-    def _shared(self) -> duckdb.DuckDBPyConnection:
-        return connect({"threads": 1, "temp_directory": "", "memory_limit": self._small_limit})
-
-    @cached_property
     def memory(self) -> int:
         """The memory limit of a session in bytes; queries spill beyond it."""
         with self.session() as session:
@@ -106,13 +102,10 @@ class DuckEngine:
         return Evaluator(self._small_limit)
 
     def close(self) -> None:
-        """Close the connections that stay open between sessions."""
+        """Close the connection that stays open between sessions."""
         if "evaluator" in self.__dict__:
             self.evaluator.close()
             del self.evaluator
-        if "_shared" in self.__dict__:
-            self._shared.close()
-            del self._shared
 
 
 def _bytes(size: int | None) -> str | None:

@@ -12,7 +12,7 @@ import duckdb
 from featurestore.compiler.evaluation import SERIALIZED_PLAN, over_nulls, over_values
 from featurestore.compiler.query import render
 from featurestore.compiler.scalar.row_function import RowFunction, compile_rows
-from featurestore.engine.connection import connect
+from featurestore.engine.connection import small_cursor
 from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.session import ColumnValues
 from featurestore.engine.statements import READS, describe, one_statement
@@ -40,7 +40,7 @@ class Evaluator:
     """Computes SQL expressions over rows that are in memory; may be used from several threads at once."""
 
     def __init__(self, memory: str) -> None:
-        self._connection = connect({"threads": 1, "temp_directory": "", "memory_limit": memory})
+        self._connection = small_cursor("expressions", memory)
         self._local = threading.local()
         self._ended, self._running = threading.Condition(), 0
         self._queries: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], _Query] = {}

@@ -1,4 +1,4 @@
-"""An in-memory database for a few rows: one thread, no files, no settings."""
+"""Sessions for a few rows in memory: one thread, no files, no settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from typing import Any
 
 from featurestore.compiler.evaluation import value_rows
 from featurestore.compiler.relations import Handle
-from featurestore.engine.connection import connect
+from featurestore.engine.connection import small_cursor
 from featurestore.engine.duck import DuckSession
 from featurestore.engine.duckdb_errors import translate_errors
 from featurestore.engine.statements import WRITES, create, one_statement
@@ -33,8 +33,8 @@ class MemorySession(DuckSession):
 
 @contextmanager
 def memory_session() -> Iterator[MemorySession]:
-    """Open a new database that reads and writes no files; its tables are dropped when it is closed."""
-    connection = connect({"threads": 1, "temp_directory": ""})
+    """Open a session that reads and writes no files; its tables are dropped when it is closed."""
+    connection = small_cursor("tests")
     try:
         yield MemorySession(connection, current())
     finally:

@@ -133,6 +133,23 @@ def test_an_engine_that_was_closed_opens_anew(engine: DuckEngine, opened: Open) 
         engine.close()
 
 
+def test_what_shares_a_database_sees_nothing_of_one_another(engine: DuckEngine, tmp_path: Path) -> None:
+    other = DuckEngine(Settings(home=tmp_path / "other"))
+    for opened, again in ((engine.brief, other.brief), (memory_session, memory_session)):
+        with opened() as session:
+            session.create_table("mine", text_query("SELECT 1 AS x"))
+            session.add("rows", pa.table({"x": [1]}))
+            for name in ("mine", "rows", "rows__arrow"):
+                assert value(session, f"count(*) FROM {name}") == 1
+                with again() as beside, pytest.raises(RequestError, match=name):
+                    value(beside, f"* FROM {name}")
+        with again() as after:
+            assert value(after, "count(*) FROM duckdb_tables()") == value(after, "count(*) FROM duckdb_views() WHERE NOT internal") == 0
+    assert engine.evaluator.evaluate(["1"], {}) == other.evaluator.evaluate(["1"], {})
+    other.close()
+    assert engine.evaluator.evaluate(["2"], {}) == [[2]]
+
+
 def test_an_evaluator_remembers_the_types_of_few_queries() -> None:
     evaluator = Evaluator("1GB")
     for number in range(KNOWN_QUERIES + 5):
