@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmarks import (
     against_feast,
     audit_log,
+    continuous,
     join,
     large_join,
     life,
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "materialize": materialize.run,
     "memory": memory.run,
     "row_view": row_view.run,
+    "continuous": continuous.run,
     "s3": s3.run,
     "join": join.run,
     "large_join": large_join.run,

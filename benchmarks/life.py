@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.timing import seconds
+from benchmarks.timing import processor_seconds, seconds
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Source, agg
 
 RUNS = 1000
@@ -127,14 +127,8 @@ def _compare(old: _Life, young: _Life, rounds: int) -> dict[str, float]:
             life.source.append(_events(life.days))
             life.days += 1
             for verb, work in zip(VERBS, (life.materialize, life.join, life.plan), strict=True):
-                taken[verb][index].append(_processors(work))
+                taken[verb][index].append(processor_seconds(work))
     return {verb: statistics.mean(of_old) / statistics.mean(of_young) for verb, (of_old, of_young) in taken.items()}
-
-
-def _processors(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
 
 
 def _print(console: Console, points: dict[int, list[float]], ratios: dict[str, float], old: _Life, young: _Life) -> None:

@@ -3,7 +3,6 @@
 import logging
 import os
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +18,7 @@ from benchmarks.alone import alone
 from benchmarks.model_serving import measure_serving
 from benchmarks.model_world import FEATURES, NAME, ModelWorld, make_spine, make_world
 from benchmarks.prediction_log import measure_logs
-from benchmarks.timing import in_turns
+from benchmarks.timing import in_turns, processor_seconds
 from featurestore import FeatureStore, Settings, models
 
 URI = f"models:/{NAME}/1"
@@ -109,17 +108,10 @@ def _log(world: ModelWorld, rounds: int, add: Add) -> None:
     ]
     taken = in_turns(works, max(rounds, 5))
     added = statistics.median(ours - theirs for ours, theirs in zip(taken["featurestore"], taken["mlflow"], strict=True))
-    costs = {name: statistics.median(_processor(work) for _ in range(max(rounds, 5))) for name, work in works}
+    costs = {name: statistics.median(processor_seconds(work) for _ in range(max(rounds, 5))) for name, work in works}
     measured, against, ratio = _compared(taken["featurestore"], taken["mlflow"], "mlflow.sklearn.log_model")
     more = f"{added:.2f} s more, {costs['featurestore'] - costs['mlflow']:.2f} s of processors"
     add("log_model", f"{measured}, {more}", against, ratio, "below 0.2 s more")
-
-
-def _processor(work: Callable[[], object]) -> float:
-    """The processor time of a call, which other programs on the machine do not change."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
 
 
 def _serve(world: ModelWorld, home: Path, rounds: int, add: Add) -> None:
