@@ -158,8 +158,8 @@ class SettingFields(BaseSettings):
     )
     push_log: Address | None = Field(
         default=None,
-        description="log of pushed events, `sqlite:///path` for processes of one machine; default: push.sqlite in the home folder, for a"
-        " catalog on this machine",
+        description="log of pushed events, postgresql://host/db, redis://host:port/db or sqlite:///path; default: the database of the"
+        " catalog, or push.sqlite in the home folder for one on this machine",
     )
     push_log_limit: ByteSize = Field(default="8GiB", description="size limit of the log of pushed events, with the ids it remembers")
     push_remembers: Duration = Field(
@@ -248,8 +248,9 @@ class SettingFields(BaseSettings):
     @field_validator("push_log", mode="after")
     @classmethod
     def _push_log_address(cls, value: Secret | None) -> Secret | None:
-        if value is not None and not value.reveal().startswith("sqlite:///"):
-            raise ValueError("Input should be the address of a log, such as sqlite:///var/lib/featurestore/push.sqlite")
+        scheme = "" if value is None else value.reveal().partition("://")[0].partition("+")[0]
+        if value is not None and scheme not in ("postgresql", "redis", "rediss", "unix", "sqlite"):
+            raise ValueError("Input should be postgresql://host/database, redis://host:port/db or sqlite:///path")
         return value
 
     @field_validator("openlineage_url", mode="after")

@@ -78,8 +78,11 @@ class Settings(SettingFields):
     def push_log_url(self) -> str | None:
         """The address of the log of pushed events, including its password; None if there is none that all machines of the catalog share."""
         if self.push_log is not None:
-            return self.push_log.reveal()
-        return f"sqlite://{self.home_path() / PUSH_LOG}" if self.catalog_properties().get("uri", "").startswith("sqlite") else None
+            return percent_encoded(self.push_log.reveal())
+        catalog = self.catalog_properties().get("uri", "")
+        if catalog.startswith("postgresql"):
+            return catalog
+        return f"sqlite://{self.home_path() / PUSH_LOG}" if catalog.startswith("sqlite") else None
 
     def mlflow_address(self) -> str | None:
         """The URL of MLflow's tracking server, including its password; None to use MLflow's own setting."""

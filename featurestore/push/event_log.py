@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
-from featurestore.errors import NotReady
+from featurestore.errors import NotReady, OutOfResources
 from featurestore.push.lot import Lot
 
 PUSH_LOG = "featurestore.push-log"
@@ -63,7 +63,7 @@ class EventLog(Protocol):
     """
 
     def append(self, stream: str, lots: Sequence[Lot]) -> list[Acknowledged]:
-        """Add lots, durably and all or none. Of rows with an id that the stream remembers, none is added again."""
+        """Add lots durably, each whole or not at all. Of rows with an id that the stream remembers, none is added again."""
         ...
 
     def read(self, stream: str, after: int, rows: int) -> Tail | None:
@@ -122,3 +122,17 @@ def lost(stream: str, after: int, last: int) -> NotReady:
         after=after,
         last=last,
     )
+
+
+def log_is_full(name: str) -> OutOfResources:
+    """The error of a log that has as much as it may."""
+    return OutOfResources(
+        f"the push log {name} is full, by the setting push_log_limit; nothing was added. A run, or a server, copies its entries into the"
+        " tables of their sources, and some minutes later there is room again",
+        resource="disk",
+    )
+
+
+def log_was_replaced(name: str) -> NotReady:
+    """The error of a log that is not the one that was opened."""
+    return NotReady(f"the push log {name} was emptied, or replaced by another one, while it was in use; restore it, and start again")

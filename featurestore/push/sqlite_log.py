@@ -11,8 +11,8 @@ from typing import Any
 
 from featurestore import private
 from featurestore.dsl.source import ACKNOWLEDGED
-from featurestore.errors import Busy, FeatureStoreError, NotReady, OutOfResources
-from featurestore.push.event_log import Acknowledged, StreamStatus, Tail, lost, trimmed
+from featurestore.errors import Busy, FeatureStoreError, NotReady
+from featurestore.push.event_log import Acknowledged, StreamStatus, Tail, log_is_full, log_was_replaced, lost, trimmed
 from featurestore.push.lot import Lot, join, without
 from featurestore.values import times
 
@@ -215,11 +215,7 @@ class SqliteLog:
                 f"other processes have been writing to the push log {self._path} for {WAIT_SECONDS} seconds; nothing was added, try again"
             )
         if code == sqlite3.SQLITE_FULL:
-            return OutOfResources(
-                f"the push log {self._path} is full, by the setting push_log_limit or since the disk is; nothing was added. A run, or"
-                " a server, copies its entries into the tables of their sources, and then there is room again",
-                resource="disk",
-            )
+            return log_is_full(str(self._path))
         return NotReady(f"the push log {self._path} cannot be used: {error}; check the disk that it is on")
 
     def _refuse_another_file(self) -> None:
@@ -229,7 +225,7 @@ class SqliteLog:
         except OSError as error:
             raise NotReady(f"the push log {self._path} is gone ({error.strerror}); restore it, and start again") from error
         if (found.st_dev, found.st_ino) != self._file:
-            raise NotReady(f"the push log {self._path} was replaced by another file while it was in use; start again")
+            raise log_was_replaced(str(self._path))
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)

@@ -7,30 +7,37 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import redis
+from sqlalchemy import create_engine, text
 
+from featurestore import Settings
 from featurestore.errors import NotReady, OutOfResources
-from featurestore.push.event_log import EventLog
+from featurestore.push.event_log import Acknowledged, EventLog
+from featurestore.push.factory import open_event_log
 from featurestore.push.group_commit import GroupCommit
 from featurestore.push.lot import Lot, make_lot
 from featurestore.push.sqlite_log import SqliteLog
 from featurestore.values import times
+from tests.online.redis.redis_server import redis_server
+from tests.push.logs import log_address
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = 86_400_000_000
 OpenLog = Callable[[], EventLog]
 
 
-@pytest.fixture
-def open_log(tmp_path: Path) -> Iterator[OpenLog]:
-    opened: list[EventLog] = []
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
+def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLog]:
+    with log_address(request.param, tmp_path) as address:
+        opened: list[EventLog] = []
 
-    def open_one() -> EventLog:
-        opened.append(SqliteLog(tmp_path / "push.sqlite", 1 << 30, DAY))
-        return opened[-1]
+        def open_one() -> EventLog:
+            opened.append(open_event_log(Settings(home=tmp_path, push_log=address, push_remembers="1d")))
+            return opened[-1]
 
-    yield open_one
-    for log in opened:
-        log.close()
+        yield open_one
+        for log in opened:
+            log.close()
 
 
 def lot(*ids: str, named: bool = True) -> Lot:
@@ -87,7 +94,9 @@ def test_trimmed_and_lost_entries_are_errors(open_log: OpenLog) -> None:
     # Ids are remembered for longer.
     assert log.append("s", [lot("0")])[0].rows == 0
     log.drop("s")
-    assert (log.last("s"), log.append("s", [lot("0")])[0]) == (0, (1, log.status("s").at, 1, 0))
+    assert log.last("s") == 0
+    again = log.append("s", [lot("0")])[0]
+    assert (again.offset, again.rows, again.known) == (1, 1, 0)
 
 
 def test_status_counts_rows_and_refusals(open_log: OpenLog) -> None:
@@ -105,13 +114,12 @@ def test_pushes_of_many_threads_are_committed_together(open_log: OpenLog) -> Non
     log = open_log()
     commits: list[int] = []
 
-    class Counting(SqliteLog):
-        def append(self, stream, lots):  # type: ignore[no-untyped-def]
+    class Counting:
+        def append(self, stream: str, lots: list[Lot]) -> list[Acknowledged]:
             commits.append(len(lots))
             return log.append(stream, lots)
 
-    counting = Counting.__new__(Counting)
-    group = GroupCommit(counting)
+    group = GroupCommit(Counting())  # type: ignore[arg-type]
     threads = [threading.Thread(target=lambda n=n: [group.append("s", lot(f"{n}-{i}")) for i in range(20)]) for n in range(16)]
     for thread in threads:
         thread.start()
@@ -141,3 +149,41 @@ def test_a_replaced_or_full_file_takes_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="replaced"):
         log.read("s", 0, 10)
     log.close()
+
+
+def test_an_emptied_log_takes_nothing(tmp_path: Path) -> None:
+    with log_address("postgresql", tmp_path) as address:
+        log = open_event_log(Settings(home=tmp_path, push_log=address))
+        log.append("s", [lot("1")])
+        with create_engine(address).begin() as connection:
+            connection.execute(text("DELETE FROM featurestore_push_log"))
+        with pytest.raises(NotReady, match="emptied, or replaced"):
+            log.append("s", [lot("2")])
+        log.close()
+    with log_address("redis", tmp_path) as address:
+        log = open_event_log(Settings(home=tmp_path, push_log=address))
+        log.append("s", [lot("1")])
+        with redis.Redis.from_url(address) as client:
+            client.flushall()
+        for use in (lambda: log.append("s", [lot("2")]), lambda: log.read("s", 1, 1), lambda: log.last("s")):
+            with pytest.raises(NotReady, match="emptied, or replaced"):
+                use()
+        log.close()
+
+
+def test_a_redis_that_forgets_is_refused(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server, pytest.raises(NotReady, match="set appendonly yes, appendfsync always in its configuration"):
+        open_event_log(Settings(home=tmp_path, push_log=f"redis://{server}/0"))
+
+
+def test_a_full_log_takes_nothing(tmp_path: Path) -> None:
+    for kind in ("postgresql", "redis"):
+        with log_address(kind, tmp_path) as address:
+            log = open_event_log(Settings(home=tmp_path, push_log=address, push_log_limit="3KB"))
+            for number in range(4):
+                log.append("s", [lot(f"{number}")])
+            with pytest.raises(OutOfResources, match="push_log_limit"):
+                log.append("s", [lot(*(f"more {number}" for number in range(100)))])
+            log.trim("s", 4, times.now() + DAY)
+            assert log.append("s", [lot("again")])[0].offset == 5
+            log.close()
