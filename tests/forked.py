@@ -16,6 +16,7 @@ PRELOADED = [
     "sqlalchemy.dialects.postgresql.psycopg2",
     "tests.lakehouse.writers",
     "tests.online.processes",
+    "tests.pipelines.maintenance.upkeep",
     "tests.pipelines.materialization.killed",
     "tests.pipelines.training_sets.builders",
     "tests.sources.kept.killed",

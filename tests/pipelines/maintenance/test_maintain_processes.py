@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,25 +12,14 @@ import pytest
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.lakehouse import compaction
 from featurestore.pipelines.maintenance import maintain
+from tests.forked import fork_context
 from tests.lakehouse import killed_process
+from tests.pipelines.maintenance import upkeep
 from tests.worlds import STAMP, load_source
 
 HOUR = timedelta(hours=1)
 T = datetime(2026, 3, 1, tzinfo=UTC)
 SCHEMA = pa.schema([("k", pa.int64()), ("at", STAMP), ("x", pa.float64())])
-ROOT = Path(__file__).parents[3]
-UPKEEP = """
-from datetime import timedelta
-from featurestore import FeatureStore, Settings
-from featurestore.lakehouse import compaction
-from featurestore.pipelines.maintenance import maintain
-from tests.lakehouse import killed_process
-compaction.MIN_SMALL_FILES, maintain.GRACE = 2, timedelta(days={grace})
-settings = Settings(home={home!r}, catalog={catalog!r})
-FeatureStore(settings=settings).maintain(older_than=timedelta(0), drop_superseded_after=timedelta(0))
-print(next(killed_process.STEPS) - 1)
-"""
-RUN = "from featurestore import FeatureStore; FeatureStore(home={home!r}).materialize()"
 
 
 def rows(*events: tuple[int, datetime, float]) -> pa.Table:
@@ -64,17 +51,17 @@ def training_rows(store: FeatureStore) -> list[dict[str, Any]]:
     return list(store.point_in_time("service", spine, "t").to_pylist())
 
 
-def python(code: str, **variables: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def maintained(home: Path, dies_at: int) -> int | None:
+    """The exit status of a process that maintains the store; it writes the number of its steps."""
+    catalog = killed_process.catalog(f"sqlite:///{home / 'catalog.db'}")
+    process = fork_context().Process(target=upkeep.upkeep, args=(home, timedelta(0), catalog, dies_at, steps_of(home)))
+    process.start()
+    process.join(120)
+    return process.exitcode
 
 
-def upkeep(home: Path, dies_at: int) -> tuple[int, str, str]:
-    """Upkeep in a process of its own: its status, what it printed, and its errors."""
-    code = UPKEEP.format(home=str(home), catalog=killed_process.catalog(f"sqlite:///{home / 'catalog.db'}"), grace=0)
-    process = python(code, DIES_AT=str(dies_at))
-    printed, errors = process.communicate(timeout=120)
-    return process.returncode, printed, errors
+def steps_of(home: Path) -> Path:
+    return home.with_suffix(".steps")
 
 
 @pytest.mark.slow
@@ -82,25 +69,22 @@ def test_upkeep_that_dies_at_any_step_leaves_every_table_as_it_was(tmp_path: Pat
     home, copy = tmp_path / "home", tmp_path / "copy"
     with world(home) as store:
         (made,) = store.training_sets()
-    status, _, errors = upkeep(home, 0)
-    assert status == 0, errors
+    assert maintained(home, 0) == 0
     with FeatureStore(home=home) as store:
         # Now there is something to expire, to sweep and to compact.
         store.catalog.load_table("raw.s").append(rows(*((k, T, 9.0) for k in range(4))))
         store.materialize()
         values = training_rows(store)
     shutil.copytree(home, copy)
-    status, printed, errors = upkeep(home, 0)
-    assert status == 0, errors
-    steps = int(printed)
+    assert maintained(home, 0) == 0
+    steps = int(steps_of(home).read_text())
     assert steps > 20, "there is something to do"
     monkeypatch.setattr(compaction, "MIN_SMALL_FILES", 2)
     monkeypatch.setattr(maintain, "GRACE", timedelta(0))
     for dies_at in range(1, steps + 1, steps // 4):
         shutil.rmtree(home)
         shutil.copytree(copy, home)
-        status, _, errors = upkeep(home, dies_at)
-        assert status == killed_process.DIED, errors
+        assert maintained(home, dies_at) == killed_process.DIED
         with FeatureStore(home=home) as store:
             assert training_rows(store) == values, dies_at
             assert [run.rows_appended for run in store.materialize()] == [0, 0]
@@ -114,16 +98,19 @@ def test_upkeep_twice_at_once_beside_a_run_loses_nothing(tmp_path: Path) -> None
     home = tmp_path / "home"
     with world(home) as store:
         (made,) = store.training_sets()
-    code = UPKEEP.format(home=str(home), catalog={}, grace=1)
+    context, maintenance = fork_context(), (home, timedelta(days=1), {}, 0, steps_of(home))
     for round_ in range(2):
         with FeatureStore(home=home) as store:
             store.catalog.load_table("raw.s").append(rows(*((k, T + k * HOUR, 10.0 + round_) for k in range(6))))
         for path in (home / "warehouse").rglob("*"):
             os.utime(path, (0, 0))
-        running = [python(code), python(RUN.format(home=str(home))), python(code)]
+        works = [(upkeep.upkeep, maintenance), (upkeep.run, (home,)), (upkeep.upkeep, maintenance)]
+        running = [context.Process(target=work, args=arguments) for work, arguments in works]
         for process in running:
-            _, errors = process.communicate(timeout=120)
-            assert process.returncode == 0, errors
+            process.start()
+        for process in running:
+            process.join(120)
+            assert process.exitcode == 0
     fresh = FeatureStore(settings=Settings(home=home, features_namespace="f", registry_namespace="r", online=f"lmdb://{tmp_path}/online"))
     with FeatureStore(home=home) as store, fresh:
         fresh.apply([declare()])

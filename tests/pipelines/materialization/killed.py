@@ -3,6 +3,8 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +42,12 @@ def run(home: Path, chunk_rows: int, dies_at: int) -> None:
         setattr(module, name, stepping(getattr(module, name)))
     with FeatureStore(settings=Settings(home=home, chunk_rows=chunk_rows)) as store:
         store.materialize()
+
+
+def run_when_asked(home: Path, chunk_rows: int, asked: Connection) -> None:
+    """Materialize every view each time that anything is sent, and answer when it is done, until the other end is closed."""
+    with FeatureStore(settings=Settings(home=home, chunk_rows=chunk_rows)) as store, suppress(EOFError):
+        while True:
+            asked.recv()
+            store.materialize()
+            asked.send("done")

@@ -1,12 +1,8 @@
 """Runs of materialization: idempotent, with corrections, with concurrent runs, and after an interrupted run."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,8 @@ import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg
 from featurestore.errors import RequestError, TypeMismatch
+from tests.forked import fork_context
+from tests.pipelines.materialization.killed import run_when_asked
 from tests.worlds import STAMP, Template, load_source
 
 HOUR = timedelta(hours=1)
@@ -178,29 +176,24 @@ def version(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["k"], row["feature_timestamp"], row["created_timestamp"]
 
 
-RUNNER = """import sys
-from featurestore import FeatureStore
-store = FeatureStore(home=sys.argv[1])
-for _ in sys.stdin:
-    store.materialize()
-    print("done", flush=True)
-"""
-"""Materializes once for each line that it is given."""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk_rows", ["1000", "2"], ids=["at once", "in chunks"])
-def test_two_runs_at_once_append_each_row_once(store: FeatureStore, chunk_rows: str) -> None:
-    environment = {**os.environ, "FEATURESTORE_CHUNK_ROWS": chunk_rows}
-    command = [sys.executable, "-c", RUNNER, str(store.settings.home)]
+@pytest.mark.parametrize("chunk_rows", [1000, 2], ids=["at once", "in chunks"])
+def test_two_runs_at_once_append_each_row_once(store: FeatureStore, chunk_rows: int) -> None:
+    context = fork_context()
     with ExitStack() as ended:
-        start = partial(subprocess.Popen[str], command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        running = [ended.enter_context(start()) for _ in range(2)]
+        asking = []
+        for _ in range(2):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=run_when_asked, args=(store.settings.home, chunk_rows, theirs))
+            process.start()
+            theirs.close()
+            ended.callback(process.join, 60)
+            asking.append(ended.enter_context(ours))
         for round_ in range(3):
             store.catalog.load_table("raw.s").append(rows(*((k, T + k * HOUR, float(round_)) for k in range(5))))
-            for process in running:
-                print("run", file=process.stdin, flush=True)
-            assert [process.stdout.readline() for process in running if process.stdout] == ["done\n"] * 2
+            for runner in asking:
+                runner.send("run")
+            assert [runner.recv() for runner in asking] == ["done"] * 2
     for table in ("counts_v1", "last_v1"):
         versions = [{**row, "created_timestamp": None} for row in sorted(log(store, table), key=version)]
         assert not [after for before, after in pairwise(versions) if before == after]

@@ -1,7 +1,5 @@
 """Training sets: stored, tagged, found again by the same request, and rebuilt from their snapshots alone."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -115,9 +113,8 @@ def test_a_rebuild_survives_corrections_new_versions_and_upkeep(store: FeatureSt
     store.materialize()
     store.maintain(older_than=timedelta(0))
     assert store.rebuild(made.id).to_arrow() == content
-    code = f"from featurestore import FeatureStore; print(FeatureStore(home={str(store.settings.home)!r}).rebuild({made.id!r}).digest)"
-    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert fresh.stdout.strip() == made.digest
+    with FeatureStore(home=store.settings.home) as fresh:
+        assert fresh.rebuild(made.id).digest == made.digest
 
 
 @pytest.mark.slow
