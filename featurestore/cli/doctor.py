@@ -21,17 +21,19 @@ from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, print_table, say
 from featurestore.errors import NOT_INSTALLED, FeatureStoreError
 from featurestore.redaction import without_secrets
-from featurestore.values.humanize import format_plural
+from featurestore.values.humanize import format_count, format_plural
 
 if TYPE_CHECKING:
     from featurestore.client.store import RemoteStore
-    from featurestore.records.listings import ViewInfo
+    from featurestore.records.listings import SourceInfo, ViewInfo
     from featurestore.settings import Settings
     from featurestore.store_protocol import Store
 
 GIB = 1 << 30
 LOOKED_AT = 10_000
 LITTLE_DISK = 2 * GIB
+LATE_SECONDS = 600
+"""For so long pushed events may wait to be copied."""
 LIBRARIES = ("duckdb", "pyarrow", "pyiceberg", "lmdb", "redis", "fastapi")
 MARKS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "wrong": "[bold red]✗[/]"}
 
@@ -175,7 +177,24 @@ def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
             yield from doctor_places.check_catalog(store.catalog, settings)
             yield from _damages(store, repair)
             yield _views(store.views)
-            yield from doctor_places.check_addresses(settings, store.sources())
+            sources = store.sources()
+            yield from doctor_places.check_addresses(settings, sources)
+            yield from _push_logs(sources)
+
+
+def _push_logs(sources: "list[SourceInfo]") -> Iterator[Finding]:
+    """What the log of pushed events says of each source that has one."""
+    for source in sources:
+        if (log := source.log) is None:
+            continue
+        what = f"pushes to {source.name}"
+        if log.problem:
+            yield Finding(what, "wrong", log.problem, "correct the setting push_log, or start what it names")
+        elif log.lag_seconds > LATE_SECONDS:
+            seen = f"{format_count(log.waiting)} rows have been waiting for up to {log.lag_seconds:.0f} s to be copied into their table"
+            yield Finding(what, "note", seen, "featurestore materialize, or a server, copies them")
+        else:
+            yield Finding(what, "ok", f"{format_count(log.rows)} rows acknowledged, {format_count(log.waiting)} not copied yet")
 
 
 def _damages(store: "Store", repair: bool) -> Iterator[Finding]:

@@ -14,6 +14,9 @@ PUSH_LOG = "featurestore.push-log"
 THROUGH = "featurestore.pushed-through"
 """The property, and the entry of a snapshot's summary, with the offset up to which events were copied."""
 
+SINCE = "featurestore.push-log-since"
+"""The property with the time (microseconds) from which on the log knows ids, if it took the place of one that was lost."""
+
 
 class Acknowledged(NamedTuple):
     """What became of one lot: its offset (of a lot without new rows, the last of the stream), when it was acknowledged (microseconds), how
@@ -117,7 +120,7 @@ def lost(stream: str, after: int, last: int) -> NotReady:
     """The error of a log that ends before what was copied from it."""
     return NotReady(
         f"the push log ends at {last} of stream {stream}, of which {after} was read before: it was emptied, or is an older copy. Check the"
-        " setting push_log, and restore the log; featurestore repair goes on with an empty one, without what was not copied",
+        " setting push_log, and restore the log; featurestore doctor --repair goes on without what was lost",
         stream=stream,
         after=after,
         last=last,

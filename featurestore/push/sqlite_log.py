@@ -143,6 +143,9 @@ class SqliteLog:
             with self._write() as connection:
                 connection.execute("DELETE FROM lots WHERE stream = ? AND offset <= ?", (number, until))
                 connection.execute("UPDATE streams SET trimmed = max(trimmed, ?) WHERE number = ?", (until, number))
+            with self._writing, self._translated():
+                # What was trimmed is neither in the database nor in the log of its changes then.
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._forget(number, times.now() - self._remembers)
 
     def drop(self, stream: str) -> None:
@@ -244,6 +247,7 @@ class SqliteLog:
             )
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON").fetchall()
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}").fetchall()
         (page,) = connection.execute("PRAGMA page_size").fetchone()
         connection.execute(f"PRAGMA max_page_count = {max(self._limit // page, 64)}").fetchall()

@@ -13,7 +13,7 @@ from featurestore.lakehouse import history_rewrite, maintenance, scans, tables, 
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.history_rewrite import Matches, RewrittenHistory
 from featurestore.online.ahead import ahead_of
-from featurestore.pipelines.maintenance import erasure_jobs, erasure_places, erasure_spool
+from featurestore.pipelines.maintenance import erasure_jobs, erasure_places, erasure_pushed, erasure_spool
 from featurestore.pipelines.maintenance.erasure_places import Subject
 from featurestore.pipelines.maintenance.erasure_result import ErasedTable, ErasedTrainingSet, Erasure
 from featurestore.pipelines.maintenance.maintain import GRACE
@@ -24,6 +24,7 @@ from featurestore.pipelines.training_sets.feature_statistics import statistics_t
 from featurestore.pipelines.training_sets.splits import PART
 from featurestore.pipelines.training_sets.stored_rows import StoredRows
 from featurestore.pipelines.training_sets.training_set import manifest_json
+from featurestore.push.event_log import PUSH_LOG
 from featurestore.records.definitions import Applied
 from featurestore.records.erasure_log import BEGUN, ErasureLog, digest_of_key, read_erasures
 from featurestore.records.recorded_models import recorded_models
@@ -81,6 +82,8 @@ class _Search:
             # Before anything is changed.
             if (table := tables.find(self._runtime.catalog, name)) is not None:
                 history_rewrite.check_rewritable(table)
+        if self._number is not None:
+            erasure_pushed.empty_logs(self._runtime, self._subject)
         # Training sets before the features that they were made from: then they can be rebuilt at any time, also after an interruption.
         for name, matches in erasure_places.training_set_tables(self._runtime, self._subject).items():
             self._rewrite_training_sets(name, matches)
@@ -189,9 +192,12 @@ class _Search:
                 continue
 
     def _look_elsewhere(self, waiting: int | None) -> None:
+        self._remaining += erasure_pushed.look_in_logs(self._runtime, self._subject, self._number is not None)
         for place, rows in erasure_places.source_places(self._runtime, self._subject).items():
             if rows is not None and is_in(place, KEPT_NAMESPACE):
                 copied = tables.find(self._runtime.catalog, place)
+                if copied is not None and PUSH_LOG in copied.properties:
+                    continue
                 origin = place if copied is None else copied.properties.get(ORIGIN, place)
                 self._remaining.append(f"{origin}: the origin of {place}, which was not searched; remove the rows there")
                 continue

@@ -11,6 +11,7 @@ from featurestore.lakehouse import tables
 from featurestore.lakehouse.damage import Damage, find_damage, roll_back
 from featurestore.lakehouse.table import Table
 from featurestore.online.ahead import ahead_of
+from featurestore.pipelines.maintenance.pushed_repair import log_problem, rolled_back, take_log
 from featurestore.pipelines.materialization.checkpoint import CHECKPOINT
 from featurestore.pipelines.training_sets import feature_statistics
 from featurestore.records import definitions, editions, erasure_log, feature_table, model_events, traffic, version_log
@@ -34,7 +35,8 @@ class Repair(Result):
 
     `missing` counts the missing files of the current snapshot; `first` is the path of one of them. `back_to` is the snapshot that the
     table is rolled back to; None if no earlier one is complete, and the table becomes empty. `training_sets` are the ids of those that
-    need a missing file: they can no longer be read or rebuilt. `todo` says how to restore what was lost.
+    need a missing file: they can no longer be read or rebuilt. `todo` says how to restore what was lost. A table of pushed events whose log
+    was lost has no missing files; it goes on with the log that the settings name.
     """
 
     table: str
@@ -74,7 +76,11 @@ def _repair_table(runtime: Runtime, identifier: str, dry_run: bool) -> Repair | 
     table = tables.load(runtime.catalog, identifier)
     damage = find_damage(table)
     if damage is None:
-        return None
+        if (problem := log_problem(runtime, table)) is None:
+            return None
+        if not dry_run:
+            take_log(runtime, table)
+        return Repair(identifier, 0, None, None, (), problem)
     if damage.missing and not dry_run and _may_roll_back(runtime, identifier):
         _roll_back(runtime, identifier, table, damage)
     return _describe(runtime, identifier, damage)
@@ -93,7 +99,7 @@ def _roll_back(runtime: Runtime, identifier: str, table: Table, damage: Damage) 
             _void(runtime, grants_table(runtime.settings))
             _void(runtime, shares_table(runtime.settings))
         # The lost files may have revoked what earlier ones grant.
-        properties = void_property(table) if identifier in _revoking(runtime.settings) else {}
+        properties = void_property(table) if identifier in _revoking(runtime.settings) else rolled_back(runtime, table, damage)
         roll_back(table, damage, properties, ())
         runtime.online.touch()
         return
@@ -122,7 +128,7 @@ def _describe(runtime: Runtime, identifier: str, damage: Damage) -> Repair:
     settings = runtime.settings
     todo = {
         settings.features_namespace: "run featurestore materialize, which computes again what was lost",
-        KEPT_NAMESPACE: "run featurestore materialize, which copies again what was lost",
+        KEPT_NAMESPACE: "run featurestore materialize, which copies again what was lost, and of pushed events what the log still has",
         settings.training_sets_namespace: "build the named training sets again; all others are complete",
         settings.registry_namespace: lost_in_registries(runtime).get(
             identifier, "it is not rolled back, since this release does not know what that would undo: restore its files from a backup"

@@ -13,7 +13,7 @@ from featurestore.lakehouse.casting import cast_batch
 from featurestore.lakehouse.granted import Granted
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.table import Table
-from featurestore.push.event_log import PUSH_LOG, THROUGH, Tail, lost
+from featurestore.push.event_log import PUSH_LOG, SINCE, THROUGH, Tail, lost
 from featurestore.records.runtime import Runtime
 from featurestore.sources.kept.pushed_table import copied_through, load_pushed_table
 from featurestore.values import times
@@ -71,7 +71,8 @@ def _new_rows(runtime: Runtime, source: Source, granted: Granted, rows: pa.Table
         return rows
     at = rows.column(source.timestamp).cast(pa.int64())
     # No event is acknowledged before it happens, and the log remembers the ids of all that were acknowledged since.
-    old = rows.filter(pc.less(at, times.now() - microseconds(runtime.settings.push_remembers)))
+    known = max(times.now() - microseconds(runtime.settings.push_remembers), int(granted.table.properties.get(SINCE, "0")))
+    old = rows.filter(pc.less(at, known))
     if not old.num_rows:
         return rows
     ends = pc.min_max(old.column(source.timestamp).cast(pa.int64())).as_py()

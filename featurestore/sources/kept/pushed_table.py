@@ -84,7 +84,8 @@ def check_log(runtime: Runtime, source: Source, granted: Granted) -> None:
     if known != runtime.event_log.identity():
         raise NotReady(
             f"the push log that the setting push_log names is another one than that of source {source.name}, whose table {granted.name} has"
-            " events of it: what was acknowledged there may not be in the table yet. Set push_log to the log of before, or restore it",
+            " events of it: what was acknowledged there may not be in the table yet. Set push_log to the log of before, or restore it;"
+            " featurestore doctor --repair goes on with this one, without what was not copied",
             source=source.name,
             log=known,
         )
