@@ -37,9 +37,13 @@ def life_of_a_view() -> list[tuple[str, life.Verb]]:
     ]
 
 
+STRUCK = (("commit", "drop"), ("create",))
+CASES = [(*place, STRUCK[(number + number // 2) % 2]) for number, place in enumerate(PLACES)]
+"""Each place with one of them: every two of failure in a catalog, moment, and what is struck come together."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("what,kind,moment", PLACES)
-@pytest.mark.parametrize("struck", [("commit", "drop"), ("create",)], ids=lambda struck: struck[-1])
+@pytest.mark.parametrize("what,kind,moment,struck", CASES, ids=["-".join((*case[:3], case[3][-1])) for case in CASES])
 def test_a_view_that_comes_and_goes_with_a_fault_at_every_change(
     request: pytest.FixtureRequest, tmp_path: Path, undisturbed: object, kind: str, what: str, moment: str, struck: tuple[str, ...]
 ) -> None:
