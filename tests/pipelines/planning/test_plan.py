@@ -188,7 +188,7 @@ def test_what_is_no_view_or_no_source_is_told_with_its_line(store: FeatureStore,
         (replace(counts, features={"n": agg.percentile("price", q=2, over="1d")}), "between 0 and 1"),
         (replace(counts, features={"n": agg.last_n("price", n=0, over="1d")}), "whole number above 0"),
         (replace(counts, features={"n": agg.count(over="7d"), "e": Expression("n_8d")}), "did you mean 'n_7d'"),
-        (replace(profile, source=replace(orders, path="x.parquet")), "exactly one of table=, path= and sql="),
+        (replace(profile, source=replace(orders, path="x.parquet")), "exactly one of table=, path=, sql= and schema="),
         (replace(profile, source=replace(orders, table=None, sql="SELECT * FROM read_parquet('x')")), "not on the allowlist"),
         (replace(profile, source=replace(orders, table=None, path="none/*.parquet")), "no file 'none/*.parquet'"),
         (
