@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
     from featurestore.pipelines.planning.plan import Plan
     from featurestore.pipelines.pushed.push import Pushed
+    from featurestore.pipelines.pushed.write import SourceWrite, SourceWriteMode
     from featurestore.pipelines.training_sets.comparison_result import Comparison
     from featurestore.pipelines.training_sets.listing import TrainingSetInfo
     from featurestore.pipelines.training_sets.splits import SplitRequest
@@ -92,6 +93,9 @@ class Store(Protocol):
 
     def push(self, source: str | Source, rows: Any) -> Pushed:
         """Push rows to a source."""
+
+    def write(self, source: str | Source, frame: Any, mode: SourceWriteMode = "append") -> SourceWrite:
+        """Write rows to the table of a source."""
 
     def history(self, table: str) -> list[TableEvent]:
         """What happened to a table, the newest first."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.planning.plan import Plan as Plan
     from featurestore.pipelines.planning.plan import make_plan as make_plan
     from featurestore.pipelines.pushed.push import push as push
+    from featurestore.pipelines.pushed.write import write_source as write_source
     from featurestore.pipelines.training_sets.build import build_training_set as build_training_set
     from featurestore.pipelines.training_sets.build import get_training_set as get_training_set
     from featurestore.pipelines.training_sets.build import has_training_set as has_training_set
@@ -156,6 +157,7 @@ _HOMES = {
     "table_history": "pipelines.lineage.history",
     "tag_tables": "pipelines.maintenance.tagging",
     "verify_audit_log": "audit_log.verify",
+    "write_source": "pipelines.pushed.write",
     "write_table": "pipelines.written.write",
 }
 

@@ -100,6 +100,7 @@ class AsyncRemoteStore:
     create_table = _awaitable(ServerVerbs.create_table)
     write_table = _awaitable(ServerVerbs.write_table)
     push = _awaitable(ServerVerbs.push)
+    write = _awaitable(ServerVerbs.write)
     history = _awaitable(ServerVerbs.history)
     create_training_set = _awaitable_set(ServerVerbs.create_training_set)
     training_set = _awaitable_set(ServerVerbs.training_set)

@@ -54,6 +54,7 @@ class RemoteStore:
     create_table = _blocking(ServerVerbs.create_table)
     write_table = _blocking(ServerVerbs.write_table)
     push = _blocking(ServerVerbs.push)
+    write = _blocking(ServerVerbs.write)
     history = _blocking(ServerVerbs.history)
     create_training_set = _blocking(ServerVerbs.create_training_set)
     training_set = _blocking(ServerVerbs.training_set)

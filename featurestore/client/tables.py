@@ -19,6 +19,7 @@ from featurestore.dsl.source import Source
 from featurestore.errors import RequestError, brief
 from featurestore.pipelines.lineage.history import TableEvent
 from featurestore.pipelines.pushed.push import Pushed
+from featurestore.pipelines.pushed.write import SourceWrite, SourceWriteMode
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.splits import SplitRequest, parse_split
 from featurestore.pipelines.training_sets.training_set import TrainingSet
@@ -75,6 +76,15 @@ class TableVerbs(TrainingSetVerbs):
             content = yield Work(lambda: _stream(_rows(rows)))
             request = post(path, content=content, headers={"Content-Type": spines.ARROW})
         return (yield from self._calls.read_result(Pushed, request))
+
+    def write(self, source: str | Source, frame: Any, mode: SourceWriteMode = "append") -> Exchange[SourceWrite]:
+        """Upload rows, and write them to the table of a source."""
+        fields = {"source": source_name(source), "mode": mode}
+        with ExitStack() as stack:
+            options = yield Work(lambda: stack.enter_context(spines.upload(_rows(frame), fields, "rows")))
+            answer = yield post("/v1/source-writes", unlimited=True, **options)
+        with reading_answer(self._url):
+            return SourceWrite.from_dict(check_object(answer))
 
     def history(self, table: str) -> Exchange[list[TableEvent]]:
         """What happened to a table, the newest first."""

@@ -13,7 +13,7 @@ from featurestore.server.routing import BodySchema, body_of
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.values import json_numbers
 
-PATHS = ("/v1/training-sets", "/v1/point-in-time", "/v1/table-writes", "/v1/lookup-training-sets")
+PATHS = ("/v1/training-sets", "/v1/point-in-time", "/v1/table-writes", "/v1/source-writes", "/v1/lookup-training-sets")
 """Paths that accept a multipart form."""
 MOST_FIELDS = 20
 

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from featurestore.server import json_body, responses, spines
 from featurestore.server.access.callers import Callers
 from featurestore.server.access.needs import USE_CATALOG, Needs
-from featurestore.server.requests import TableBody, WriteBody, WriteFields
+from featurestore.server.requests import SourceWriteBody, SourceWriteFields, TableBody, WriteBody, WriteFields
 from featurestore.server.routing import EngineRoute, LongRoute, get, json_of, post
 from featurestore.server.uploads.reader import UploadReader
 from featurestore.store import FeatureStore, PrincipalStore
@@ -46,6 +46,15 @@ class Tables:
                 response_model=responses.TableWrite,
                 openapi_extra=write,
             ),
+            post(
+                "/v1/source-writes",
+                self.write_source,
+                TAG,
+                needs=Needs.VERB,
+                kind=LongRoute,
+                response_model=responses.SourceWrite,
+                openapi_extra=spines.describe(SourceWriteFields, SourceWriteBody, "rows"),
+            ),
             get("/v1/tables/{name}/history", self.history, TAG, needs=USE_CATALOG, response_model=list[responses.TableEvent]),
         ]
 
@@ -59,6 +68,11 @@ class Tables:
         fields, rows = await spines.read(request, WriteFields, WriteBody, self._uploads, "rows")
         return await run_in_threadpool(_write, self._callers.of(request), fields, rows)
 
+    async def write_source(self, request: Request) -> dict[str, Any]:
+        """Write rows to the table of a source with a schema; a merge replaces those of the same id. It needs WRITE on the source."""
+        fields, rows = await spines.read(request, SourceWriteFields, SourceWriteBody, self._uploads, "rows")
+        return await run_in_threadpool(_write_source, self._callers.of(request), fields, rows)
+
     def history(self, request: Request, name: str) -> list[dict[str, Any]]:
         """What happened to a table, the newest first: a view or written table, a feature table, or any table of the catalog."""
         return to_dicts(self._callers.of(request).history(name))
@@ -71,3 +85,7 @@ def _create(store: PrincipalStore, body: TableBody) -> dict[str, Any]:
 
 def _write(store: PrincipalStore, fields: WriteFields, rows: Any) -> dict[str, Any]:
     return store.write_table(fields.table, rows, fields.mode, fields.run_id).to_dict()
+
+
+def _write_source(store: PrincipalStore, fields: SourceWriteFields, rows: Any) -> dict[str, Any]:
+    return store.write(fields.source, rows, fields.mode).to_dict()

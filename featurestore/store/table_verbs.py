@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from featurestore.dsl.source import Source
     from featurestore.pipelines.lineage.history import TableEvent
     from featurestore.pipelines.pushed.push import Pushed
+    from featurestore.pipelines.pushed.write import SourceWrite, SourceWriteMode
     from featurestore.pipelines.training_sets.splits import SplitRequest
     from featurestore.pipelines.training_sets.training_set import TrainingSet
     from featurestore.pipelines.written.write import TableWrite, WriteMode
@@ -85,6 +86,16 @@ class TableVerbs:
         too many pushes wait.
         """
         return verbs.push(self._runtime, source, rows)
+
+    @recorded
+    def write(self, source: str | Source, frame: Any, mode: SourceWriteMode = "append") -> SourceWrite:
+        """Write a frame of any size to the table of a source with a schema. "append" adds rows, each id once as in `push`; "merge" also
+        replaces rows of the same id that have other values, so that the next run corrects what was computed from them.
+
+        Rows are durable, and in the table, when this returns. Raises: RequestError and TypeMismatch naming row and column, with nothing
+        written; LeaseHeld if another process writes to the table all the time.
+        """
+        return verbs.write_source(self._runtime, source, frame, mode)
 
     def history(self, table: str) -> list[TableEvent]:
         """What happened to a table, the newest first: snapshot, time, author, operation, rows, run.

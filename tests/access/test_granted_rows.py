@@ -44,6 +44,7 @@ AS_OPERATOR = {
     "pipelines/planning/plan.py",
     "pipelines/pushed/copying.py",
     "pipelines/pushed/target.py",
+    "pipelines/pushed/write.py",
     "pipelines/training_sets/build.py",
     "pipelines/written/write.py",
     "store/principal/definitions.py",

@@ -18,6 +18,7 @@ from tests.waiting import wait_until
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 SCHEMA = {"user_id": "bigint", "at": "timestamptz", "amount": "decimal(10,2)", "tags": "varchar[]", "event_id": "uuid"}
 FIRST, SECOND = "c9f0f895-fb98-4b91-99f5-1fd297029b55", "45c48cce-2e2d-4fbd-9a1a-fc51c7c6ad26"
+THIRD = "6512bd43-d9ca-a6e0-2c99-0b0a82652dca"
 ARROW = {"Content-Type": "application/vnd.apache.arrow.stream"}
 
 
@@ -65,6 +66,25 @@ def test_what_is_wrong_is_named(store: Store) -> None:
     with pytest.raises(Conflict, match="only sources with a schema= are pushed to"):
         store.push("files", [good])
     assert store.push(source, [good]).offset == 1
+
+
+def test_frames_are_written_and_corrected(store: Store) -> None:
+    source = clicks(f"frames_{type(store).__name__}".lower())
+    store.apply([source])
+    row = {"user_id": 1, "at": AT, "amount": "1.50", "tags": ["x"], "event_id": FIRST}
+    frame = pa.Table.from_pylist([row, {**row, "event_id": SECOND}])
+    done = store.write(source, frame)
+    assert (done.mode, done.rows, done.new, done.corrected) == ("append", 2, 2, 0)
+    other = pa.Table.from_pylist([row, {**row, "event_id": SECOND, "user_id": 2}, {**row, "event_id": THIRD}])
+    assert store.write(source, other.slice(0, 2)).new == 0
+    merged = store.write(source, other, mode="merge")
+    assert (merged.rows, merged.new, merged.corrected) == (3, 1, 1)
+    again = store.write(source, other, mode="merge")
+    assert (again.new, again.corrected, again.snapshot_id) == (0, 0, merged.snapshot_id)
+    with pytest.raises(RequestError, match="one row for each"):
+        store.write(source, pa.concat_tables([other, other]), mode="merge")
+    with pytest.raises(RequestError, match="mode"):
+        store.write(source, frame, mode="replace")  # type: ignore[arg-type]
 
 
 def test_servers_copy_what_is_pushed(tmp_path: Path) -> None:

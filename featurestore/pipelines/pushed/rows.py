@@ -16,15 +16,16 @@ MOST_BYTES = 32 << 20
 """Most rows, and bytes of them in Arrow, of one push."""
 
 
-def read_pushed(rows: Any, source: Source, now: int) -> pa.Table:
-    """The rows of a frame, Arrow data or a list of dicts, with all columns of the source's schema; those that they lack are NULL.
+def read_pushed(rows: Any, source: Source, now: int, *, bounded: bool = True) -> pa.Table:
+    """The rows of a frame, Arrow data or a list of dicts, with the columns of the source's schema that they have; `bounded`: as many as one
+    push may have.
 
     Raises: RequestError for an unknown or repeated column, a NULL time or id, and a time after `now` (microseconds); TypeMismatch for a
     value that does not fit its column; TooLarge.
     """
     types = column_types(source)
     needed = [source.timestamp, *([] if source.id is None else [source.id])]
-    if isinstance(rows, list):
+    if isinstance(rows, list) and bounded:
         _refuse_many(len(rows))
     read = given_columns(rows, needed)
     for name in read:
@@ -33,7 +34,8 @@ def read_pushed(rows: Any, source: Source, now: int) -> pa.Table:
     for name, role in zip(needed, ("timestamp", "id"), strict=False):
         if name not in read:
             raise RequestError(f"{FRAME} has no column '{name}', the {role} of source {source.name}{near(name, read)}", field=name)
-    _refuse_many(len(read[source.timestamp]))
+    if bounded:
+        _refuse_many(len(read[source.timestamp]))
     columns = {name: convert_column(read[name], name, types[name]) for name in types if name in read}
     checked_times(columns[source.timestamp], source.timestamp, now)
     if source.id is not None:
@@ -41,7 +43,7 @@ def read_pushed(rows: Any, source: Source, now: int) -> pa.Table:
     given, schema = pa.table(columns), pushed_columns(source)
     present = pa.schema([field for field in schema if field.name in columns])
     typed = pa.Table.from_batches([cast_batch(batch, present, FRAME) for batch in given.to_batches()], present)
-    if typed.nbytes > MOST_BYTES:
+    if bounded and typed.nbytes > MOST_BYTES:
         raise TooLarge(f"{FRAME} has {typed.nbytes:,} bytes; a push has at most {MOST_BYTES:,}. Push it in parts")
     return typed
 

@@ -14,7 +14,15 @@ from featurestore.server.requests.jobs import (
 from featurestore.server.requests.online import OnlineBody
 from featurestore.server.requests.predictions import InferenceBody, InvocationBody
 from featurestore.server.requests.push import PushBody
-from featurestore.server.requests.tables import LookupFields, LookupTrainingSetBody, TableBody, WriteBody, WriteFields
+from featurestore.server.requests.tables import (
+    LookupFields,
+    LookupTrainingSetBody,
+    SourceWriteBody,
+    SourceWriteFields,
+    TableBody,
+    WriteBody,
+    WriteFields,
+)
 from featurestore.server.requests.training_sets import JoinBody, JoinFields, TrainingSetBody, TrainingSetFields
 
 __all__ = [
@@ -36,6 +44,8 @@ __all__ = [
     "PushBody",
     "RebuildBody",
     "RepairBody",
+    "SourceWriteBody",
+    "SourceWriteFields",
     "TableBody",
     "TrainingSetBody",
     "TrainingSetFields",

@@ -54,6 +54,24 @@ class WriteBody(WriteFields):
         return _Rows(self.rows)
 
 
+class SourceWriteFields(Body):
+    """Rows for a source with a schema, without the rows."""
+
+    source: str
+    mode: Literal["append", "merge"] = "append"
+
+
+class SourceWriteBody(SourceWriteFields):
+    """Rows to write; upload a file as multipart/form-data instead for many."""
+
+    rows: list[Record] = Field(max_length=MOST_ROWS, description="the rows; times as ISO 8601")
+
+    @property
+    def spine(self) -> _Rows:
+        """The rows, as bodies with a spine have them."""
+        return _Rows(self.rows)
+
+
 class LookupBody(Body):
     """Features of a table, looked up by columns of the frame; see `FeatureLookup`."""
 

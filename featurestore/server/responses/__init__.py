@@ -25,7 +25,7 @@ from featurestore.server.responses.jobs import (
     Verification,
 )
 from featurestore.server.responses.online import Model, OnlineFeatures, Predictions
-from featurestore.server.responses.tables import Pushed, TableEvent, TableWrite
+from featurestore.server.responses.tables import Pushed, SourceWrite, TableEvent, TableWrite
 from featurestore.server.responses.training_sets import (
     RebuildResult,
     Statistics,
@@ -58,6 +58,7 @@ __all__ = [
     "Service",
     "ServiceDetail",
     "Source",
+    "SourceWrite",
     "Statistics",
     "TableEvent",
     "TableWrite",

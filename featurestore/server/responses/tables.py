@@ -30,6 +30,17 @@ class Pushed(Answer):
     late: str | None
 
 
+class SourceWrite(Answer):
+    """The result of a write to a source: how many rows were given, new, and corrected."""
+
+    source: str
+    mode: str
+    rows: int
+    new: int
+    corrected: int
+    snapshot_id: str | None
+
+
 class TableEvent(Answer):
     """One change of a table; `snapshot_id` is null for what made no snapshot, `rows` for callers who may not read all rows."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from featurestore.pipelines.materialization.outcome import Materializations
     from featurestore.pipelines.online_lookup.online_features import OnlineFeatures
     from featurestore.pipelines.pushed.push import Pushed
+    from featurestore.pipelines.pushed.write import SourceWrite, SourceWriteMode
     from featurestore.pipelines.written.write import TableWrite, WriteMode
     from featurestore.progress import MaterializationProgress
     from featurestore.values.arguments import Failures
@@ -48,6 +49,13 @@ class PrincipalRows(PrincipalVerbs):
         name = source_name(source)
         self._rights.require(Privilege.WRITE, Kind.SOURCE, name)
         return self._call(self._store.push, name, rows)
+
+    @recorded
+    def write(self, source: str | Source, frame: Any, mode: SourceWriteMode = "append") -> SourceWrite:
+        """WRITE on the source."""
+        name = source_name(source)
+        self._rights.require(Privilege.WRITE, Kind.SOURCE, name)
+        return self._call(self._store.write, name, frame, mode)
 
     @recorded
     def materialize(

@@ -58,6 +58,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/training-sets": {**JOIN, "name": "mine"},
     "/v1/point-in-time": JOIN,
     "/v1/table-writes": {"table": "customer_orders", "rows": [{"customer_id": 1}]},
+    "/v1/source-writes": {"source": "customer_orders", "rows": [{"customer_id": 1}]},
     "/v1/grants": GRANT,
     "/v1/plan": {"definitions": ASKED},
     "/v1/apply": {"definitions": ASKED},
