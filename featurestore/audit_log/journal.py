@@ -14,8 +14,9 @@ from featurestore.audit_log.segment_file import SegmentCutShort, is_reserved
 
 JOURNAL_BYTES = 32 << 10
 """Reserved bytes of the file."""
-MOST_ENTRIES = 16
-"""Entries that wait for their hashes at the same time: computing them one after the other takes a quarter of one alone."""
+MOST_ENTRIES = 64
+"""Entries that wait for their hashes at the same time: computing them one after the other takes a quarter of one alone, and the first of a
+group takes as long as many of the others."""
 _HEADER = Struct("<QQQQ")
 """The number of the entry, its time in microseconds, the size of its members, and all three combined."""
 _HEADER_BYTES = _HEADER.size
