@@ -5,6 +5,7 @@ A bucket is computed by the same queries as on one machine, since keys do not de
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,11 +22,14 @@ from featurestore.distribution.worker_session import WorkerLimits, worker_sessio
 from featurestore.dsl.view import FeatureView
 from featurestore.engine.results import count
 from featurestore.engine.session import Session
+from featurestore.errors import OutOfResources
 from featurestore.lakehouse import scans, writes
+from featurestore.lakehouse.data_files import DataFiles
 from featurestore.lakehouse.scan_plan import TimeRange
 from featurestore.lakehouse.shipped import ScanPart, ShippedScan
 from featurestore.pipelines.materialization.chunk_files import ChunkCounts, compute_chunk
-from featurestore.pipelines.materialization.compute import Task, count_rows, open_span
+from featurestore.pipelines.materialization.compute import SourceCounts, Task, count_rows, open_span
+from featurestore.pipelines.materialization.halves import halve
 from featurestore.pipelines.materialization.interval import Span
 from featurestore.records.definitions import Applied
 from featurestore.sources.reading import SourceRows, TimeBounds
@@ -138,23 +142,37 @@ class SpanWork:
             yield from divide(session, rows, types, kind)
 
     def compute(self, bucket: int, pieces: Iterable[Piece]) -> BucketResult:
-        """Compute a bucket, and write the rows that the feature table lacks. Raises: TypeMismatch, RequestError, OutOfResources."""
+        """Compute a bucket, and write the rows that the feature table lacks. Raises: TypeMismatch, RequestError, OutOfResources.
+
+        What does not fit in memory, since some key has many rows, is computed in halves of the time.
+        """
         table = self.table.table.open()
-        files = writes.new_data_files(table)
-        with worker_session(self.limits, self.table.folders()) as session, files.discard_on(BaseException):
+        counts, paths, left = ChunkCounts(), list[str](), [self.span]
+        with worker_session(self.limits, self.table.folders()) as session, ExitStack() as stack:
             received = ReceivedPieces(session)
             for piece in pieces:
                 received.add(piece)
-            self._add_affected(session)
             raw = received.rows(SOURCE_ROWS, columns_of(self.raw))
             source = _ReceivedSource(raw, count(session, session.add(SOURCE, raw)))
             stored = _ReceivedStored(received.rows(STORED_ROWS, columns_of(self.stored)))
             task = Task(session, self.applied, self.view, self.events, table, source, self.run, stored, self.max_rows)
-            opened = open_span(task, self.span, count_rows(task, None))
-            counts = ChunkCounts()
-            for chunk in opened.chunks:
-                counts += compute_chunk(task, opened, chunk, files, lambda: None)
-        return BucketResult(counts, tuple(files.paths))
+            while left:
+                span, files = left.pop(), writes.new_data_files(table)
+                stack.enter_context(files.discard_on(BaseException))
+                session.clear()
+                self._add_affected(session)
+                rows = count_rows(task, None)
+                try:
+                    counts += _compute_span(task, span, rows, files)
+                except OutOfResources as error:
+                    halves = [] if "resource" in error.details else halve(self.view, span, [day for day, _ in rows.days])
+                    if not halves:
+                        raise
+                    files.discard()
+                    left += reversed(halves)
+                else:
+                    paths += files.paths
+        return BucketResult(counts, tuple(paths))
 
     @property
     def _keys(self) -> list[str]:
@@ -183,3 +201,10 @@ class SpanWork:
         """SQL of a row's bucket, from the columns with its keys: by its keys, in a row view also by its time, in case of few keys."""
         keys = [buckets.cast_key(column, self.applied.columns[key]) for column, key in zip(columns, self._keys, strict=True)]
         return buckets.bucket_of([*keys, time] if self.view.every is None else keys, self.buckets)
+
+
+def _compute_span(task: Task, span: Span, rows: SourceCounts, files: DataFiles) -> ChunkCounts:
+    opened, counts = open_span(task, span, rows), ChunkCounts()
+    for chunk in opened.chunks:
+        counts += compute_chunk(task, opened, chunk, files, lambda: None)
+    return counts
