@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import Entity, FeatureService, FeatureStore, FeatureView, Settings, Source, agg, connect
+from featurestore.masking import Secret
 from featurestore.pipelines.online_lookup.lookup import lookup
 from featurestore.push.lot import Lot, make_lot
 from featurestore.sources.kept.pushed_table import pushed_columns
@@ -44,7 +45,7 @@ def service() -> FeatureService:
 
 
 def opened(home: Path, url: str) -> FeatureStore:
-    return FeatureStore(settings=Settings(home=home, online=url))
+    return FeatureStore(settings=Settings(home=home, online=Secret(url)))
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_answers_have_what_was_acknowledged_before(stores: tuple[FeatureStore, F
         if action == "push":
             now = times.now()
             ages = [0, 0, 500_000, SECOND, 3 * SECOND, 5 * SECOND, 60 * SECOND]
-            rows = [
+            rows: list[dict[str, Any]] = [
                 {
                     "k": chance.choice(KEYS),
                     "t": now - chance.choice(ages) - chance.randrange(3),

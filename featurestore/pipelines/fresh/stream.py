@@ -6,7 +6,6 @@ counts twice.
 """
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -20,7 +19,7 @@ from featurestore.compiler.views import row_view_rows
 from featurestore.dsl.source import Source
 from featurestore.dsl.view import CONTINUOUS, FeatureView
 from featurestore.engine.session import Session
-from featurestore.errors import CommitConflict, NotReady
+from featurestore.errors import CommitConflict, FeatureStoreError
 from featurestore.lakehouse import tables
 from featurestore.lakehouse.folders import data_folders
 from featurestore.lakehouse.table import Table
@@ -37,8 +36,6 @@ from featurestore.values import times
 
 logger = logger_of(__name__)
 
-LOADED_SECONDS = 60.0
-"""For how long a step goes on with the table of a source as it was loaded; what comes then is read from the log."""
 ATTEMPTS = 20
 """Attempts of a step: each conflict means that another process has brought events online."""
 
@@ -61,15 +58,18 @@ class PushedStream:
     """Brings the events of a source online. Used by one thread at a time."""
 
     def __init__(self, runtime: Runtime, source: Source, views: Sequence[tuple[Applied, FeatureView]]) -> None:
-        """`views` are versions of views over the source; those on a grid do not follow."""
+        """`views` are versions of views over the source, the current one of each last. Those on a grid do not follow, nor earlier
+        versions that are not online.
+        """
         self._runtime, self._source = runtime, source
+        current = {applied.name: applied.table for applied, _ in views}
         self._views = [
             FollowingView(applied, view, tables.load(self._runtime.catalog, self._runtime.features_table(applied.table)))
             for applied, view in views
-            if view.every in (None, CONTINUOUS)
+            if view.every in (None, CONTINUOUS) and (applied.table in current.values() or runtime.online.cursor(applied.table) is not None)
         ]
         self._stack = ExitStack()
-        self._loaded: tuple[float, PushedEvents, Session] | None = None
+        self._loaded: tuple[str | None, PushedEvents, Session] | None = None
 
     def step(self) -> int | None:
         """Bring what was pushed online. Returns the offset up to which it is; None if no view follows.
@@ -94,28 +94,35 @@ class PushedStream:
     def _step(self) -> int:
         pushed, session = self._events()
         behind = [view for view in self._views if (cursor := self._cursor(view)) is None or cursor.pushed != pushed.offset]
+        exist, failure = True, None
         with self._runtime.online.edition() as edition:
-            exist = [self._follow(edition, session, pushed, view) for view in behind]
-            edition.commit(rows_only=all(exist))
+            for view in behind:
+                try:
+                    exist &= self._follow(edition, session, pushed, view)
+                except FeatureStoreError as error:
+                    # The other views follow nevertheless.
+                    error.message = f"view {view.applied.name}: {error.message}"
+                    edition.discard(view.online)
+                    failure = failure or error
+            edition.commit(rows_only=exist)
+        if failure is not None:
+            raise failure
         return pushed.offset
 
     def _events(self) -> tuple[PushedEvents, Session]:
-        """The events as they are now. Those of the table are kept in a session, and loaded again after a while."""
-        if self._loaded is not None and time.monotonic() - self._loaded[0] < LOADED_SECONDS:
+        """The events as they are now. Those of the table are kept in a session until the table changes."""
+        pointer = tables.pointer(self._runtime.catalog, self._source.kept_table)
+        if self._loaded is not None and self._loaded[0] == pointer:
             _, pushed, session = self._loaded
-            try:
-                pushed.read_log()
-                return pushed, session
-            except NotReady:
-                # Lots were trimmed that are in the table now; anything else is found again.
-                self.close()
+            pushed.read_log()
+            return pushed, session
         self.close()
         granted = load_pushed_table(self._runtime, self._source)
         session = self._stack.enter_context(self._runtime.engine.session(data_folders(granted)))
         pushed = PushedEvents(self._runtime, self._source, granted)
         if (lower := self._lower()) is not None:
             pushed.keep(session, lower)
-        self._loaded = (time.monotonic(), pushed, session)
+        self._loaded = (pointer, pushed, session)
         pushed.read_log()
         return pushed, session
 
@@ -166,7 +173,8 @@ class PushedStream:
         raw = session.add("__fs_new", changed) if changed is not None else pushed.add(session, name="__fs_new").relation
         events = events_of(bind_view(view, pushed.schema.names))
         within = events.rows(raw, times.FIRST, times.now() + CLOCKS_APART)
-        rows = cast_rows(columns, row_view_rows(view, events, session.schema(within), within))
+        types = pushed.types(session, events, following.applied.table)
+        rows = cast_rows(columns, row_view_rows(view, events, types, within))
         edition.add(following.online, session.batches(rows), keys=tuple(view.entity.keys), cursor=cursor, since=since)
 
     def _add_ahead(

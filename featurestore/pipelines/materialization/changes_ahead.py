@@ -40,7 +40,6 @@ from featurestore.sources import reading
 from featurestore.sources.kept.pushed_table import load_pushed_table
 from featurestore.sources.pinned_source import PinnedSource, open_source_at
 from featurestore.sources.raw_rows import PinnedRows, RawRows
-from featurestore.sources.reading import TimeBounds
 from featurestore.values import times
 
 CLOCKS_APART = 60_000_000
@@ -105,8 +104,8 @@ def pushed_rows_ahead(
     keys of the rows `changed`; None: of all keys. Keys of late events, which came after the run, also have a row before the watermark.
     """
     now = times.now()
-    raw = pushed.add(session, bounds=TimeBounds(now, now)).relation
     events = events_of(bind_view(view, pushed.schema.names))
+    types = pushed.types(session, events, applied.table)
     task = _task(runtime, session, applied, view, events, table, pushed)
     lower, last, reach = times.FIRST if through is None else through + 1, now + CLOCKS_APART, longest_window(view) + 1
 
@@ -114,7 +113,7 @@ def pushed_rows_ahead(
         affected = None if keys is None else AffectedKeys(keys, lower)
         events_lower = max(lower - reach, times.FIRST)
         span = Span(lower, last + reach, events_lower, last, affected=affected, history=has_unbounded_windows(view))
-        return _rows(task, span, session.schema(events.within(raw, span.bounds)), now - CLOCKS_APART)
+        return _rows(task, span, types, now - CLOCKS_APART)
 
     if changed is None and through is not None:
         pins = feature_table.state_of(table.properties).sources

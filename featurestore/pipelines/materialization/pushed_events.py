@@ -2,10 +2,11 @@
 
 import pyarrow as pa
 
-from featurestore.compiler.expressions import quote_name
+from featurestore.compiler.events import Events
 from featurestore.compiler.parameters import SOURCE
-from featurestore.compiler.query import text_query
-from featurestore.compiler.relations import IcebergFiles
+from featurestore.compiler.pushed_rows import acknowledged_since, with_log_rows
+from featurestore.compiler.query import all_rows
+from featurestore.compiler.relations import Handle, IcebergFiles
 from featurestore.dsl.source import ACKNOWLEDGED, Source
 from featurestore.engine.session import Session
 from featurestore.errors import NotReady
@@ -23,7 +24,7 @@ READ_ROWS = 100_000
 """Rows of the log that are read at a time."""
 KEPT_ROWS = 2_000_000
 """Up to so many rows of the table are kept in the session; more are read from its files each time."""
-_STORED, _KEPT, _TAIL, _PINNED = (f"__fs_pushed_{name}" for name in ("stored", "kept", "tail", "pinned"))
+_STORED, _KEPT, _TAIL, _PINNED, _TYPED = (f"__fs_pushed_{name}" for name in ("stored", "kept", "tail", "pinned", "typed"))
 
 
 class PushedEvents:
@@ -38,6 +39,7 @@ class PushedEvents:
         self.offset = self.copied
         self._tails: list[tuple[int, pa.Table]] = []
         self._kept_from: int | None = None
+        self._types: dict[tuple[str, str], dict[str, str]] = {}
 
     @property
     def stream(self) -> str:
@@ -78,13 +80,12 @@ class PushedEvents:
                 pass
         else:
             snapshot_id = None
-        session.add(_STORED, self._scan(None))
-        stored = f"SELECT * FROM {_STORED}"
+        stored = session.add(_STORED, self._scan(None))
+        rows = all_rows(stored)
         if snapshot_id is not None:
-            session.add(_PINNED, scans.scan_snapshot(self._granted, snapshot_id, columns=[ACKNOWLEDGED]))
-            newest = f"SELECT max({ACKNOWLEDGED}) FROM {_PINNED}"
-            stored += f" WHERE {ACKNOWLEDGED} >= coalesce(({newest}), {ACKNOWLEDGED})"
-        found = session.batches(text_query(stored)).read_all()
+            pinned = session.add(_PINNED, scans.scan_snapshot(self._granted, snapshot_id, columns=[ACKNOWLEDGED]))
+            rows = acknowledged_since(stored, pinned)
+        found = session.batches(rows).read_all()
         batches = [cast_batch(batch, self.schema, self._granted.name) for batch in found.to_batches()]
         return pa.concat_tables([pa.Table.from_batches(batches, self.schema), *(rows for _, rows in self._tails)])
 
@@ -95,27 +96,30 @@ class PushedEvents:
             after = tail.last
         return pa.concat_tables(parts)
 
+    def types(self, session: Session, events: Events, name: str) -> dict[str, str]:
+        """The DuckDB types of a view's events, by the name of its table: they are the same for all rows."""
+        key = (name, events.selected)
+        if key not in self._types:
+            raw = session.add(_TYPED, self.schema.empty_table())
+            self._types[key] = session.schema(events.rows(raw, times.FIRST, times.LAST))
+        return self._types[key]
+
     def keep(self, session: Session, lower: int) -> None:
         """Keep the rows of the table with event times from `lower` (microseconds) on in a session, for later reads of them."""
         stored = self._scan(TimeBounds(lower, times.LAST))
-        session.add(_STORED, stored)
+        handle = session.add(_STORED, stored)
         if isinstance(stored, IcebergFiles) and stored.rows > KEPT_ROWS:
             self._kept_from = None
             return
-        session.create_table(_KEPT, text_query(f"SELECT * FROM {_STORED}"))
+        session.create_table(_KEPT, all_rows(handle))
         self._kept_from = lower
 
     def add(self, session: Session, reads: object = None, bounds: TimeBounds | None = None, name: str = SOURCE) -> SourceRows:
         """See RawRows; all columns are read."""
-        names = ", ".join(map(quote_name, self.schema.names))
-        if self._kept_from is not None and bounds is not None and bounds.lower >= self._kept_from:
-            stored = _KEPT
-        else:
-            session.add(_STORED, self._scan(bounds))
-            stored = _STORED
-        session.add(_TAIL, pa.concat_tables([self.schema.empty_table(), *(rows for _, rows in self._tails)]))
-        union = f"SELECT {names} FROM {stored}\nUNION ALL SELECT {names} FROM {_TAIL}"
-        return SourceRows(session.create_view(name, text_query(union)))
+        kept = self._kept_from is not None and bounds is not None and bounds.lower >= self._kept_from
+        stored = Handle(_KEPT) if kept else session.add(_STORED, self._scan(bounds))
+        tail = session.add(_TAIL, pa.concat_tables([self.schema.empty_table(), *(rows for _, rows in self._tails)]))
+        return SourceRows(session.create_view(name, with_log_rows(stored, tail, self.schema.names)))
 
     def _scan(self, bounds: TimeBounds | None) -> IcebergFiles | pa.RecordBatchReader:
         time = None if bounds is None else TimeRange(self._source.timestamp, times.bound(bounds.lower), times.bound(bounds.upper))
