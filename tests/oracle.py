@@ -44,6 +44,18 @@ def window(events: Iterable[Row], g: int, length: int | None) -> list[Row]:
     return sorted(inside, key=lambda event: (event["t"], created_order(event.get("c")), value_order(event.get("x"))))
 
 
+def limited(events: Iterable[Row], g: int, length: int, limit: int) -> list[Row]:
+    """The events in [g - length, g), cut to the latest whole microseconds that have at most `limit` events together."""
+    before = window(events, g, None)
+    first = len(before)
+    while first > 0:
+        start = next(place for place, event in enumerate(before) if event["t"] == before[first - 1]["t"])
+        if len(before) - start > limit:
+            break
+        first = start
+    return [event for event in before[first:] if g - length <= event["t"]]
+
+
 def latest(events: Iterable[Row], g: int, rows: int) -> list[Row]:
     """The latest rows before g, in order."""
     return window(events, g, None)[-rows:]

@@ -38,6 +38,7 @@ from featurestore.errors import Problem, brief, near
 FUNCTIONS = ("count", "count_distinct", "sum", "mean", "min", "max", "stddev", "percentile", "first", "last", "last_n")
 MAX_ROWS = 1_000
 """The most rows of a window that has a number of rows: some aggregations list them at each event."""
+MOST_EVENTS = 1_000_000
 TIME_COLUMNS = ("feature_timestamp", "created_timestamp")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -187,6 +188,7 @@ def view_problems(view: FeatureView) -> Iterator[FieldProblem]:
     grid = None if view.every is None or every_faults else grid_step(view)
     yield from problems_at(owner, "ttl", _ttl_faults(view))
     yield from _stale_problems(view)
+    yield from problems_at(owner, "limit", _limit_faults(view))
     if not view.declared:
         yield FieldProblem(owner, "features", "is empty; a view needs at least one feature")
     names: list[str] = []
@@ -206,6 +208,15 @@ def _stale_problems(view: FeatureView) -> Iterator[FieldProblem]:
         yield from problems_at(owner, "stale_after", duration_faults(view.stale_after))
     elif view.stale != "value":
         yield FieldProblem(owner, "stale", "has no effect without stale_after; say after what time the view is stale")
+
+
+def _limit_faults(view: FeatureView) -> Iterator[str]:
+    if view.limit is None:
+        return
+    if view.every != CONTINUOUS:
+        yield f"is the most events of a window that ends now, which every='{CONTINUOUS}' makes; take it out"
+    if not (type(view.limit) is int and 1 <= view.limit <= MOST_EVENTS):
+        yield f"is {brief(view.limit)}; it must be a whole number from 1 to {MOST_EVENTS:,}"
 
 
 def _ttl_faults(view: FeatureView) -> Iterator[str]:

@@ -80,6 +80,7 @@ def view_identity(view: FeatureView) -> dict[str, Any]:
         "every": view.every if view.every in (None, CONTINUOUS) else microseconds(view.every),
         "ttl": ttl_microseconds(view),
         "features": [_feature_identity(feature) for feature in features_of(view)],
+        **({} if view.limit is None else {"limit": view.limit}),
     }
 
 

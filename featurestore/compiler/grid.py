@@ -24,7 +24,8 @@ GRID = "__fs_g"
 class GridPlan:
     """What the statements of an aggregate view share; times are microseconds, `windows` are the lengths of windows of time, ascending.
 
-    `latest` are the features over a number of rows. `counted` has the columns whose values are counted, each with its condition.
+    `latest` are the features over a number of rows. `limit` is the most events of a window of time. `counted` has the
+    columns whose values are counted, each with its condition.
     """
 
     keys: tuple[str, ...]
@@ -35,6 +36,7 @@ class GridPlan:
     latest: tuple[RowWindow, ...]
     counted: tuple[tuple[str, str | None], ...]
     has_created: bool
+    limit: int | None = None
 
     @property
     def longest(self) -> int:
@@ -142,6 +144,7 @@ def grid_plan(view: FeatureView, events: Events, types: Mapping[str, str], short
         tuple(latest),
         tuple(counted),
         view.source.created is not None,
+        view.limit,
     )
 
 

@@ -11,9 +11,9 @@ from featurestore.compiler.events import TIME
 from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.grid import GRID, GridPlan, tile_of
-from featurestore.compiler.parameters import Bounds, bound_sql
+from featurestore.compiler.limited_windows import OUT, leaves
+from featurestore.compiler.parameters import Bounds, Relations, bound_sql
 from featurestore.compiler.query import from_sql
-from featurestore.compiler.relations import Handle
 
 Distinct = tuple[WindowedFeature, OrderedAggregate]
 
@@ -32,31 +32,37 @@ def distinct_columns(plan: GridPlan, running: str) -> Iterator[str]:
         yield f"CAST(sum({change}) OVER {running} AS BIGINT) AS {quote_name(feature.name)}"
 
 
-def distinct_joins(plan: GridPlan, bounds: Bounds, events: Handle | str) -> str:
+def distinct_joins(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """Joins that give each point by how much each distinct count changes there."""
     groups: dict[tuple[str, str | None], list[WindowedFeature]] = {}
     for feature, item in distinct_counts(plan):
         groups.setdefault((item.value, item.where), []).append(feature)
     return "".join(
-        f"\nLEFT JOIN (\n{_changes(plan, bounds, events, *read, features)}\n) USING ({plan.key_list}, {GRID})"
+        f"\nLEFT JOIN (\n{_changes(plan, bounds, relations, *read, features)}\n) USING ({plan.key_list}, {GRID})"
         for read, features in groups.items()
     )
 
 
-def _changes(plan: GridPlan, bounds: Bounds, events: Handle | str, value: str, where: str | None, features: list[WindowedFeature]) -> str:
+def _changes(plan: GridPlan, bounds: Bounds, relations: Relations, value: str, where: str | None, features: list[WindowedFeature]) -> str:
     keep = f"{value} IS NOT NULL AND {where}" if where else f"{value} IS NOT NULL"
-    tiles = f"SELECT DISTINCT {plan.key_list}, {value} AS __fs_x, {tile_of(TIME, plan.step)} AS {GRID} FROM {from_sql(events)} WHERE {keep}"
+    columns, events = f"{plan.key_list}, {value} AS __fs_x, {tile_of(TIME, plan.step)} AS {GRID}", from_sql(relations.events)
+    tiles, out = f"SELECT DISTINCT {columns} FROM {events} WHERE {keep}", ""
+    if plan.limit is not None:
+        outs = f"SELECT {plan.key_list}, {GRID}, {OUT} FROM {from_sql(relations.tiles)}"
+        tiles = f"SELECT * FROM ({tiles}) JOIN ({outs}) USING ({plan.key_list}, {GRID})"
+        out = f", {OUT}, lag({OUT}) OVER p AS __fs_before_out"
     neighbors = (
-        f"SELECT {plan.key_list}, {GRID}, lag({GRID}) OVER p AS __fs_before, lead({GRID}) OVER p AS __fs_after"
+        f"SELECT {plan.key_list}, {GRID}, lag({GRID}) OVER p AS __fs_before, lead({GRID}) OVER p AS __fs_after{out}"
         f"\nFROM ({tiles})\nWINDOW p AS (PARTITION BY {plan.key_list}, __fs_x ORDER BY {GRID})"
     )
     selects = []
     for feature in features:
         # An event that left the window before the bounds is in none of their windows, and so is not before another.
-        lower = f"{bound_sql(bounds.lower)} - {feature.length}"
-        enters = f"{GRID} >= {lower} AND (__fs_before IS NULL OR __fs_before < {lower} OR __fs_before + {feature.length} <= {GRID})"
-        leaves = f"{GRID} >= {lower} AND (__fs_after IS NULL OR __fs_after >= {GRID} + {feature.length})"
-        for point, change, condition in ((GRID, 1, enters), (f"{GRID} + {feature.length}", -1, leaves)):
+        lower, end = bound_sql(bounds.lower), leaves(plan, feature.length)
+        before = leaves(plan, feature.length, "__fs_before_out", "__fs_before")
+        enters = f"{end} >= {lower} AND (__fs_before IS NULL OR {before} < {lower} OR {before} <= {GRID})"
+        left = f"{end} >= {lower} AND (__fs_after IS NULL OR __fs_after >= {end})"
+        for point, change, condition in ((GRID, 1, enters), (end, -1, left)):
             selects.append(f"SELECT {plan.key_list}, {point} AS {GRID}, {change} AS {_change(feature)} FROM s WHERE {condition}")
     sums = ", ".join(f"sum({_change(feature)}) AS {_change(feature)}" for feature in features)
     union = "\nUNION ALL BY NAME ".join(selects)

@@ -10,6 +10,7 @@ from featurestore.compiler.aggregates import PartialAggregate
 from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.grid import GRID, GridPlan, combined_name
+from featurestore.compiler.limited_windows import leaves
 from featurestore.compiler.parameters import Bounds, bound_sql
 from featurestore.compiler.query import from_sql
 from featurestore.compiler.relations import Handle
@@ -29,7 +30,7 @@ def summed_parts(plan: GridPlan) -> tuple[tuple[WindowedFeature, PartialAggregat
 def running_columns(plan: GridPlan, bounds: Bounds) -> Iterator[str]:
     """The SELECT items of `summed_parts` at points, over the relation of `with_leaving_tiles`; NULL where a window has no value."""
     for feature, part in summed_parts(plan):
-        counts = _counts(feature.length, bounds)
+        counts = _counts(plan, feature.length, bounds)
         entering, leaving = f"CASE WHEN {counts} THEN {part.name} END", _leaving(part, feature)
         total, values = (
             f"sum(coalesce({enter}, 0) - coalesce({leave}, 0)) OVER {RUNNING}"
@@ -46,17 +47,26 @@ def with_leaving_tiles(plan: GridPlan, bounds: Bounds, points: str, tiles: Handl
     joins: list[str] = []
     for window in sorted({feature.length for feature, _ in summed_parts(plan)}):
         parts = dict.fromkeys(
-            f"{part.name} AS {_leaving(part, feature)}" for feature, part in summed_parts(plan) if feature.window == window
+            f"{_together(plan, part)} AS {_leaving(part, feature)}" for feature, part in summed_parts(plan) if feature.window == window
         )
-        leaving = f"SELECT {plan.key_list}, {GRID} + {window} AS {GRID}, {', '.join(parts)} FROM {from_sql(tiles)}"
-        select = f"{leaving} WHERE {_counts(window, bounds)}"
+        names = dict.fromkeys(_leaving(part, feature) for feature, part in summed_parts(plan) if feature.window == window)
+        end, counts = leaves(plan, window), _counts(plan, window, bounds)
+        grouped = "" if plan.limit is None else f" GROUP BY {plan.key_list}, {end}"
+        # The point where a tile leaves gets the name of its own only outside, since conditions and groups mean that.
+        leaving = f"SELECT {plan.key_list}, {end} AS __fs_leaves, {', '.join(parts)} FROM {from_sql(tiles)} WHERE {counts}{grouped}"
+        select = f"SELECT {plan.key_list}, __fs_leaves AS {GRID}, {', '.join(names)} FROM ({leaving})"
         joins.append(f"\nLEFT JOIN ({select}) USING ({plan.key_list}, {GRID})")
     return f"{points} LEFT JOIN {from_sql(tiles)} USING ({plan.key_list}, {GRID}){''.join(joins)}"
 
 
-def _counts(window: int, bounds: Bounds) -> str:
+def _together(plan: GridPlan, part: PartialAggregate) -> str:
+    """The part of the tiles that leave at a point: one, or with a limit several."""
+    return part.name if plan.limit is None else f"sum({part.name})"
+
+
+def _counts(plan: GridPlan, window: int, bounds: Bounds) -> str:
     """The condition of tiles that are added and subtracted: those that leave the window before the bounds need not have a point there."""
-    return f"{GRID} + {window} >= {bound_sql(bounds.lower)}"
+    return f"{leaves(plan, window)} >= {bound_sql(bounds.lower)}"
 
 
 def _leaving(part: PartialAggregate, feature: WindowedFeature) -> str:

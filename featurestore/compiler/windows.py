@@ -13,6 +13,7 @@ from featurestore.compiler.events import CREATED, DAY, FIRST_DAY, TIME, Events
 from featurestore.compiler.expressions import quote_name
 from featurestore.compiler.features import WindowedFeature
 from featurestore.compiler.grid import GRID, GridPlan, combined_name, created_timestamp, known_at, more_columns, same_columns, tile_of
+from featurestore.compiler.limited_windows import LOW_AT, ROWS, in_reach, limited_points, limited_tiles, reach
 from featurestore.compiler.parameters import Bounds, Relations, bound_sql
 from featurestore.compiler.query import from_sql
 from featurestore.compiler.relations import Handle
@@ -71,6 +72,7 @@ def _first_point(plan: GridPlan, bounds: Bounds) -> str:
 def _tiles(plan: GridPlan, events: str, bounds: Bounds) -> str:
     columns = [f"{part.sql()} AS {part.name}" for part in plan.parts]
     columns += [window.tile_column(plan.has_created) for window in plan.latest]
+    columns += [] if plan.limit is None else [f"count(*) AS {ROWS}"]
     created = [f"max({known_at()}) AS __fs_c"] if plan.has_created else []
     tile = tile_of(TIME, plan.step)
     if plan.is_unbounded:
@@ -78,7 +80,8 @@ def _tiles(plan: GridPlan, events: str, bounds: Bounds) -> str:
         tile = f"greatest({tile}, {_first_point(plan, bounds)} - {plan.longest + plan.step})"
     if plan.latest:
         events = f"(\n{with_row_windows(plan.latest, events, plan.key_list, plan.has_created)}\n)"
-    return f"SELECT {', '.join([plan.key_list, f'{tile} AS {GRID}', *columns, *created])}\nFROM {events}\nGROUP BY {plan.key_list}, {GRID}"
+    tiles = f"SELECT {', '.join([plan.key_list, f'{tile} AS {GRID}', *columns, *created])}\nFROM {events}\nGROUP BY {plan.key_list}, {GRID}"
+    return limited_tiles(plan, tiles)
 
 
 def _within(point: str, bounds: Bounds) -> str:
@@ -87,7 +90,7 @@ def _within(point: str, bounds: Bounds) -> str:
 
 def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     """A SELECT of keys, both times and every windowed feature at each point within the bounds."""
-    points = from_sql(relations.points)
+    points = limited_points(plan, relations.points, relations.tiles)
     windows = ",\n  ".join(_window_definitions(plan))
     running = {combined_name(part, feature) for feature, part in summed_parts(plan)}
     combined = dict.fromkeys(
@@ -101,7 +104,7 @@ def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
     known = created_timestamp(plan, GRID, _known(plan))
     joined = (
         f"(\nSELECT {plan.key_list}, {GRID}, {known} AS created_timestamp{more_columns(columns)}"
-        f"\nFROM {with_leaving_tiles(plan, bounds, points, relations.tiles)}{distinct_joins(plan, bounds, relations.events)}"
+        f"\nFROM {with_leaving_tiles(plan, bounds, points, relations.tiles)}{distinct_joins(plan, bounds, relations)}"
         f"{f'{chr(10)}WINDOW {windows}' if windows else ''}\n) v"
     )
     framed = _framed(plan)
@@ -126,7 +129,8 @@ def window_values(plan: GridPlan, bounds: Bounds, relations: Relations) -> str:
 def _window_definitions(plan: GridPlan) -> Iterator[str]:
     for window in plan.windows:
         if window != plan.step:
-            frame = f"RANGE BETWEEN {window - plan.step} PRECEDING AND CURRENT ROW"
+            back = reach(plan, window - plan.step, f"greatest({GRID} - {LOW_AT}, 0)")
+            frame = f"RANGE BETWEEN {back} PRECEDING AND CURRENT ROW"
             yield f"w{window} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} {frame})"
     if summed_parts(plan) or distinct_counts(plan):
         yield f"{RUNNING} AS (PARTITION BY {plan.key_list} ORDER BY {GRID} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
@@ -140,12 +144,15 @@ def _known(plan: GridPlan) -> str:
         return f"max(__fs_c) OVER w{ALL}"
     if not plan.windows:
         return "NULL"
-    return "__fs_c" if plan.longest == plan.step else f"max(__fs_c) OVER w{plan.longest}"
+    return "__fs_c" if plan.longest == plan.step else in_reach(plan, f"max(__fs_c) OVER w{plan.longest}")
 
 
 def _over(plan: GridPlan, part: aggregates.PartialAggregate, feature: WindowedFeature) -> str:
     """A part combined over the feature's window; a window of one step is the tile itself."""
-    return part.name if feature.window == plan.step else part.combine.format(part.name, over=f"OVER w{feature.label}")
+    if feature.window == plan.step:
+        return part.name
+    combined = part.combine.format(part.name, over=f"OVER w{feature.label}")
+    return combined if feature.window is None else in_reach(plan, combined)
 
 
 def _framed(plan: GridPlan) -> tuple[tuple[WindowedFeature, aggregates.OrderedAggregate], ...]:
@@ -160,16 +167,19 @@ def _select_ordered(plan: GridPlan, bounds: Bounds, relations: Relations) -> str
     # A frame of the whole history begins in the first year.
     frames = {feature.label: feature.window or f"{time} + {FIRST_DAY * DAY}" for feature, _ in _framed(plan)}
     reads = dict.fromkeys(column for _, item in _framed(plan) for column in item.reads)
+    points = limited_points(plan, relations.points, relations.tiles)
+    low = "" if plan.limit is None else f", {LOW_AT}"
     windows = ",\n  ".join(
         # The frame of an event row, whose result is dropped, is empty.
         f"w{label} AS (PARTITION BY {plan.key_list} ORDER BY {time}"
-        f" RANGE BETWEEN CASE WHEN {GRID} IS NULL THEN 0 ELSE {length} END PRECEDING AND 1 PRECEDING)"
+        f" RANGE BETWEEN CASE WHEN {GRID} IS NULL THEN 0 ELSE"
+        f" {length if label == ALL else reach(plan, length, f'{GRID} - {LOW_AT} + 1')} END PRECEDING AND 1 PRECEDING)"
         for label, length in sorted(frames.items(), key=lambda item: (item[0] == ALL, item[1]))
     )
     return (
         f"SELECT * FROM (\nSELECT {plan.key_list}, {GRID}{more_columns(values)}\nFROM (\n"
         f"SELECT {', '.join([plan.key_list, TIME, CREATED, *reads])} FROM {from_sql(relations.events)}\n"
-        f"UNION ALL BY NAME SELECT {plan.key_list}, make_timestamptz({GRID}) AS {TIME}, {GRID} FROM {from_sql(relations.points)}"
+        f"UNION ALL BY NAME SELECT {plan.key_list}, make_timestamptz({GRID}) AS {TIME}, {GRID}{low} FROM {points}"
         f" WHERE {_within(GRID, bounds)}\n)"
         f"\nWINDOW {windows}\n)\nWHERE {GRID} IS NOT NULL"
     )

@@ -36,9 +36,10 @@ def document(definition: Definition) -> dict[str, Any]:
     """
     if isinstance(definition, FeatureView):
         return {
-            **_plain(definition, "entity", "source", "features", "checks", *_STALENESS, *_POLICY),
+            **_plain(definition, "entity", "source", "features", "checks", "limit", *_STALENESS, *_POLICY),
             # Left out if there is none, so that documents registered before it existed are unchanged.
             **({} if definition.stale_after is None else {name: getattr(definition, name) for name in _STALENESS}),
+            **({} if definition.limit is None else {"limit": definition.limit}),
             "entity": document(definition.entity),
             "source": document(definition.source),
             "features": {name: _feature_document(feature) for name, feature in definition.declared.items()},

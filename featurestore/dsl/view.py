@@ -34,6 +34,8 @@ class FeatureView:
     before it writes them. Lookups at a time more than `stale_after` past the view's watermark say STALE, and give the values
     (stale="value"), NULL ("null") or an error ("error").
 
+    With every="continuous", `limit` is the most events of a key that a window of time holds: the latest, in whole microseconds.
+
     `masks`, `rows`, `declassify` and `declassify_rows` are the policy of the view, of all its versions, as in `TablePolicy`. If all are
     None, the view keeps the policy that it has.
     """
@@ -54,6 +56,7 @@ class FeatureView:
     rows: RowFilter | None = None
     declassify: Sequence[str] | None = None
     declassify_rows: bool | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "checks", as_tuple(self.checks))

@@ -35,23 +35,23 @@ EVENTS = st.lists(
 )
 
 
-def make_view(created: bool = False, every: str = "continuous") -> FeatureView:
+def make_view(created: bool = False, every: str = "continuous", limit: int | None = None) -> FeatureView:
     features: dict[str, Any] = {"rows": agg.count(over=list(LENGTHS)), "life": agg.sum("x", over="all"), "recent": agg.sum("x", last=2)}
     for function in FUNCTIONS:
         extra: dict[str, Any] = {"q": 0.3} if function == "percentile" else {}
         features[function] = getattr(agg, function)("x", over=list(LENGTHS), **extra)
         features[f"{function}_kept"] = getattr(agg, function)("x", over="3s", where="keep", **extra)
     source = Source("s", table="raw.s", timestamp="t", created="c" if created else None)
-    return FeatureView("v", entity=Entity("e", keys=["k", "j"]), source=source, every=every, features=features)
+    return FeatureView("v", entity=Entity("e", keys=["k", "j"]), source=source, every=every, features=features, limit=limit)
 
 
-def check_row(row: Row, own: list[Row], g: int) -> None:
+def check_row(row: Row, own: list[Row], g: int, limit: int | None = None) -> None:
     for label, length in LENGTHS.items():
-        inside = oracle.window(own, g, length)
+        inside = oracle.limited(own, g, length, limit or len(own))
         assert row[f"rows_{label}"] == len(inside), (label, g)
         for function in FUNCTIONS:
             assert close(row[f"{function}_{label}"], oracle.aggregate(function, inside, q=0.3)), (function, label, g)
-    kept = [event for event in oracle.window(own, g, LENGTHS["3s"]) if event["keep"]]
+    kept = [event for event in oracle.limited(own, g, LENGTHS["3s"], limit or len(own)) if event["keep"]]
     for function in FUNCTIONS:
         assert close(row[f"{function}_kept_3s"], oracle.aggregate(function, kept, q=0.3)), (function, g)
     assert close(row["life_all"], oracle.aggregate("sum", oracle.window(own, g, None)))
@@ -60,11 +60,11 @@ def check_row(row: Row, own: list[Row], g: int) -> None:
 
 @pytest.mark.slow
 @settings(max_examples=choose(12, thorough=200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(events=EVENTS, created=st.booleans(), cuts=st.lists(PLACES, max_size=2))
-def test_rows_are_those_of_every_change(tmp_path: Path, events: list[Row], created: bool, cuts: list[int]) -> None:
+@given(events=EVENTS, created=st.booleans(), cuts=st.lists(PLACES, max_size=2), limit=st.none() | st.integers(1, 6))
+def test_rows_are_those_of_every_change(tmp_path: Path, events: list[Row], created: bool, cuts: list[int], limit: int | None) -> None:
     bounds = sorted({-SECOND, 20 * SECOND, *cuts})
     found: list[Row] = []
-    with computer(tmp_path, make_view(created), events) as at:
+    with computer(tmp_path, make_view(created, limit=limit), events) as at:
         for lower, upper in pairwise(bounds):
             found += next(rows for way in (NARROW, WIDE, ANY) if (rows := at.rows(lower, upper - 1, -20 * SECOND, way)) is not None)
     computed = {(row["k"], row["feature_timestamp"]): row for row in found}
@@ -75,7 +75,7 @@ def test_rows_are_those_of_every_change(tmp_path: Path, events: list[Row], creat
         own = [event for event in events if event["k"] == key]
         for g in oracle.grid_points(own, 1, LENGTHS.values()):
             expected.add((key, g))
-            check_row(computed[(key, g)], own, g)
+            check_row(computed[(key, g)], own, g, limit)
     assert set(computed) == expected
 
 
@@ -106,3 +106,7 @@ def test_a_continuous_view_is_another_version_and_its_name_is_suggested() -> Non
     assert not list(view_problems(make_view()))
     messages = [problem.message for problem in view_problems(make_view(every="continous"))]
     assert any(message.endswith("or 'continuous'") for message in messages)
+    assert view_fingerprint(make_view()) != view_fingerprint(make_view(limit=10))
+    assert not list(view_problems(make_view(limit=10)))
+    wrong = [*view_problems(make_view(every="1s", limit=10)), *view_problems(make_view(limit=0))]
+    assert [problem.field for problem in wrong] == ["limit", "limit"]

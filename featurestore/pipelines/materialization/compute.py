@@ -176,7 +176,7 @@ def open_span(task: Task, span: Span, counts: SourceCounts) -> OpenSpan:
     if task.view.every is None:
         months = tuple(chunks.split_by_month(span, days, task.max_rows, fresh))
         return OpenSpan(months, types, stored, fresh)
-    alone = fresh and span.affected is None and not span.carry_in and not span.history
+    alone = task.view.limit is None and fresh and span.affected is None and not span.carry_in and not span.history
     points = chunks.split_by_point(span, grid_step(task.view)) if alone else []
     if points:
         events = _create_events(task, span)

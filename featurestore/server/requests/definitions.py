@@ -97,6 +97,7 @@ class ViewBody(Metadata):
     ttl: str | int | None = None
     checks: Items[AnyCheck] = []
     stale_after: str | int | None = None
+    limit: int | None = None
     stale: str = "value"
 
 
