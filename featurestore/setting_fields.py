@@ -216,10 +216,6 @@ class SettingFields(BaseSettings):
     inference_namespace: str = Field(default="inference", description="namespace of inference logs")
     audit_namespace: str = Field(default="system", description="namespace of the table `audit`, the audit log")
 
-    def __init__(self, **values: Any) -> None:
-        """`values` as in `featurestore.toml`: texts are converted to secrets, paths and numbers."""
-        super().__init__(**values)
-
     @field_validator("prediction_log", mode="before")
     @classmethod
     def _fraction(cls, value: Any) -> str:

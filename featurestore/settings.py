@@ -29,6 +29,10 @@ MIN_TOKEN_LENGTH = 8
 class Settings(SettingFields):
     """Locations and resource limits of a store. By default everything is in one folder."""
 
+    def __init__(self, **values: Any) -> None:
+        """`values` as in `featurestore.toml`: texts are converted to secrets, paths and numbers."""
+        super().__init__(**values)
+
     def home_path(self) -> Path:
         """The home folder as an absolute path."""
         return self.home.expanduser().absolute()

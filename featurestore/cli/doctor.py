@@ -174,7 +174,7 @@ def _stores(settings: "Settings", repair: bool) -> Iterator[Finding]:
         if health["catalog"] is None and health["warehouse"] is None:
             from featurestore.cli import doctor_places  # noqa: PLC0415
 
-            yield from doctor_places.check_catalog(store.catalog, settings)
+            yield from doctor_places.check_catalog(store, settings)
             yield from _damages(store, repair)
             yield _views(store.views)
             sources = store.sources()

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-from pyiceberg.catalog import Catalog, MetastoreCatalog
-
 from featurestore.cli.finding import Finding
 from featurestore.dsl.source import is_address
 from featurestore.errors import FeatureStoreError
@@ -11,6 +9,7 @@ from featurestore.lakehouse.object_store import SCHEMES
 from featurestore.records.listings import SourceInfo
 from featurestore.redaction import without_secrets
 from featurestore.settings import Settings
+from featurestore.store import FeatureStore
 from featurestore.values.humanize import format_plural
 
 DATABASE_SECONDS = 10
@@ -18,15 +17,15 @@ ENGINE_SECONDS = 120
 """Spark takes half a minute to start on a busy machine."""
 
 
-def check_catalog(catalog: Catalog, settings: Settings) -> Iterator[Finding]:
-    """Whether a catalog server does all that the store asks of it; catalogs in a database do."""
-    if isinstance(catalog, MetastoreCatalog):
-        return
-    from featurestore.lakehouse.capabilities import refused_updates  # noqa: PLC0415 - few catalogs are servers
+def check_catalog(store: FeatureStore, settings: Settings) -> Iterator[Finding]:
+    """Whether a catalog server does all that the store asks of it."""
+    from featurestore.lakehouse.capabilities import is_server, refused_updates  # noqa: PLC0415 - it is needed once
 
+    if not is_server(store.catalog):
+        return
     what = "catalog's updates"
     try:
-        refused = refused_updates(catalog, settings.registry_namespace)
+        refused = refused_updates(store.catalog, settings.registry_namespace)
     except FeatureStoreError as error:
         yield Finding(what, "wrong", str(error), "give the store's client the rights to make, change and drop tables there")
         return

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 
 import pyarrow as pa
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog import Catalog, MetastoreCatalog
 
 from featurestore.errors import FeatureStoreError, Unsupported
 from featurestore.lakehouse import dropping, maintenance, tables, tags, writes
@@ -14,6 +14,11 @@ PROBE = "doctor_"
 """The names of these tables begin so."""
 _ROWS = pa.table({"n": [1]})
 _TAG = "doctor"
+
+
+def is_server(catalog: Catalog) -> bool:
+    """Whether a catalog is a server, which may refuse what it does not support; catalogs in a database do everything."""
+    return not isinstance(catalog, MetastoreCatalog)
 
 
 def refused_updates(catalog: Catalog, namespace: str) -> list[FeatureStoreError]:

@@ -1,6 +1,7 @@
 """A key with half of all events, whose windows do not fit in memory, is computed by time; its rows are those of enough memory."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from tests.worlds import STAMP, load_source
 pytestmark = pytest.mark.slow
 
 EVENTS, DAYS = 400_000, 120
-LIMITS = {"memory_limit": "60MB", "threads": 1}
+LIMITS: dict[str, Any] = {"memory_limit": "60MB", "threads": 1}
 
 
 def events() -> pa.Table:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController
 
 Result = TypeVar("Result")
 

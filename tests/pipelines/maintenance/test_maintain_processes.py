@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,18 @@ def test_upkeep_twice_at_once_beside_a_run_loses_nothing(tmp_path: Path) -> None
     home = tmp_path / "home"
     with world(home) as store:
         (made,) = store.training_sets()
-    context, maintenance = fork_context(), (home, timedelta(days=1), {}, 0, steps_of(home))
+    context = fork_context()
+    maintenance: tuple[Any, ...] = (home, timedelta(days=1), {}, 0, steps_of(home))
     for round_ in range(2):
         with FeatureStore(home=home) as store:
             store.catalog.load_table("raw.s").append(rows(*((k, T + k * HOUR, 10.0 + round_) for k in range(6))))
         for path in (home / "warehouse").rglob("*"):
             os.utime(path, (0, 0))
-        works = [(upkeep.upkeep, maintenance), (upkeep.run, (home,)), (upkeep.upkeep, maintenance)]
+        works: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
+            (upkeep.upkeep, maintenance),
+            (upkeep.run, (home,)),
+            (upkeep.upkeep, maintenance),
+        ]
         running = [context.Process(target=work, args=arguments) for work, arguments in works]
         for process in running:
             process.start()
