@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
@@ -258,8 +258,11 @@ class AsyncReader(Protocol):
 
 
 def check_since(table: str, since: From, current: Cursor | None) -> None:
-    """Raises: CommitConflict if a table is not at the cursor that a publish expects."""
-    if since is not ANY and since != current:
+    """Raises: CommitConflict if a table is not at the cursor that a publish expects; one without `pushed` expects any offset."""
+    if since is ANY:
+        return
+    found = replace(current, pushed=None) if current is not None and since is not None and since.pushed is None else current
+    if since != found:
         raise CommitConflict(
             f"'{table}' in the online store was changed or lost during the publish; nothing was written, try again", table=table
         )

@@ -4,8 +4,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,34 @@ def _counts(store: FeatureStore, keys: list[int]) -> list[tuple[Any, ...]]:
     answer = store.online_features("clicked", [{"k": k} for k in keys])
     place = answer.features.index("rows_all")
     return [(row[place],) for row in answer.rows]
+
+
+@pytest.mark.slow
+def test_what_is_pushed_during_a_run_stays(stores: tuple[FeatureStore, FeatureStore]) -> None:
+    """The first run, later ones and full publishes, while another process pushes all the time."""
+    events: list[dict[str, Any]] = []
+    first, second = stores
+    stop = threading.Event()
+
+    def push() -> None:
+        while not stop.is_set():
+            row: dict[str, Any] = {"k": KEYS[len(events) % 3], "t": times.now(), "x": float(len(events)), "id": str(len(events))}
+            done = second.push("clicks", [{**row, "t": times.moment(row["t"])}])
+            assert done.acknowledged is not None
+            events.append({**row, "c": times.micros(done.acknowledged)})
+
+    with ThreadPoolExecutor(1) as pool:
+        pushing = pool.submit(push)
+        wait_until(lambda: len(events) > 2)
+        try:
+            for publish in (first.materialize, first.materialize, lambda: first.publish(full=True), first.materialize):
+                publish()
+        finally:
+            stop.set()
+        pushing.result()
+    first.publish()
+    ask(first, events)
+    assert len(events) > 4
 
 
 @pytest.mark.slow

@@ -118,8 +118,11 @@ class TableReader:
                 appended = session.create_table("__fs_newest_appended", others)
                 remaining = newest(session, whole, keys, columns, deletions, KeyFilter("SEMI", deleted))
                 query = newest_rows.both_in_key_order(appended, remaining, keys, columns)
+            if log is None or removed is not None:
+                # Some rows will be older than those of events that were pushed since, which a step brings again.
+                cursor = dataclasses.replace(cursor, pushed=None)
             rows = self._report_rows(session.batches(query))
-            edition.add(applied.table, rows, keys=keys, cursor=cursor, since=since, replace=log is None, removed=removed)
+            edition.add(applied.table, rows, keys=keys, cursor=cursor, since=_at_any_offset(since), replace=log is None, removed=removed)
 
     def read_ahead(
         self, edition: Edition, applied: Applied, view: FeatureView, table: Table, cursor: Cursor, session: Session | None = None
@@ -132,7 +135,7 @@ class TableReader:
         name, through = ahead_of(applied.table), cursor.materialized_through
         if through is None:
             return
-        since = self._runtime.online.cursor(name)
+        since = _at_any_offset(self._runtime.online.cursor(name))
         if session is not None:
             session.clear()
         with compute_rows_ahead(self._runtime, session, applied, view, table, through) as computed:
@@ -151,6 +154,11 @@ class TableReader:
                 on_rows(batch.num_rows)
 
         return pa.RecordBatchReader.from_batches(rows.schema, batches())
+
+
+def _at_any_offset(since: Cursor | None) -> Cursor | None:
+    """What a publish expects: events that steps bring online meanwhile do not hold it up, and the next step brings them again."""
+    return None if since is None else dataclasses.replace(since, pushed=None)
 
 
 def _is_behind(table: Table, online: Cursor | None) -> bool:
