@@ -14,7 +14,7 @@ from featurestore.cli import context
 from featurestore.cli.help import Command
 from featurestore.cli.output import print_json, say
 from featurestore.errors import FeatureStoreError, RequestError
-from featurestore.values.humanize import format_count
+from featurestore.values.humanize import format_count, format_plural
 
 if TYPE_CHECKING:
     from featurestore.dsl.csv_format import Csv
@@ -43,16 +43,19 @@ def push(source: str, file: str) -> None:
             try:
                 done = store.push(source, part)
             except FeatureStoreError as error:
-                at = f"rows {counts['rows']} to {counts['rows'] + len(part) - 1} of {file}"
-                error.message = f"{at} were not pushed, and those before them were: {error.message}"
+                before = counts["rows"]
+                if before:
+                    error.message = f"{file}, counted from row {before}: {error.message}. The rows before that were pushed"
+                else:
+                    error.message = f"{file}: {error.message}. Nothing was pushed"
                 raise
             for name, value in (("rows", done.rows), ("new", done.new), ("known", done.known)):
                 counts[name] += value
     if context.as_json():
         print_json({"source": source, **counts})
         return
-    rows, new, known = (format_count(counts[name]) for name in ("rows", "new", "known"))
-    say(f"[bold]{escape(source)}[/]  {new} of {rows} rows were new; of {known} the id was known")
+    known = f", {format_count(counts['known'])} known by their ids" if counts["known"] else ""
+    say(f"[bold]{escape(source)}[/]  {format_count(counts['new'])} of {format_plural(counts['rows'], 'row')} new{known}")
 
 
 def _parts(stack: ExitStack, store: "Store", source: str, file: str) -> Iterator[Any]:

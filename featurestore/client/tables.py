@@ -19,7 +19,7 @@ from featurestore.dsl.source import Source
 from featurestore.errors import RequestError, brief
 from featurestore.pipelines.lineage.history import TableEvent
 from featurestore.pipelines.pushed.push import Pushed
-from featurestore.pipelines.pushed.write import SourceWrite, SourceWriteMode
+from featurestore.pipelines.pushed.write import SourceWrite, SourceWriteMode, check_source_mode
 from featurestore.pipelines.training_sets.progress import BuildProgress
 from featurestore.pipelines.training_sets.splits import SplitRequest, parse_split
 from featurestore.pipelines.training_sets.training_set import TrainingSet
@@ -70,16 +70,17 @@ class TableVerbs(TrainingSetVerbs):
     def push(self, source: str | Source, rows: Any) -> Exchange[Pushed]:
         """Push rows to a source: a list of dicts as JSON, others as an Arrow stream."""
         path = f"/v1/sources/{path_part(source_name(source), 'source')}/push"
-        if isinstance(rows, list):
-            request = post(path, content=encode_body({"rows": rows}), headers={"Content-Type": "application/json"})
-        else:
-            content = yield Work(lambda: _stream(_rows(rows)))
-            request = post(path, content=content, headers={"Content-Type": spines.ARROW})
+        with naming("rows"):
+            if isinstance(rows, list):
+                request = post(path, content=encode_body({"rows": rows}), headers={"Content-Type": "application/json"})
+            else:
+                content = yield Work(lambda: _stream(_rows(rows)))
+                request = post(path, content=content, headers={"Content-Type": spines.ARROW})
         return (yield from self._calls.read_result(Pushed, request))
 
     def write(self, source: str | Source, frame: Any, mode: SourceWriteMode = "append") -> Exchange[SourceWrite]:
         """Upload rows, and write them to the table of a source."""
-        fields = {"source": source_name(source), "mode": mode}
+        fields = {"source": source_name(source), "mode": check_source_mode(mode)}
         with ExitStack() as stack:
             options = yield Work(lambda: stack.enter_context(spines.upload(_rows(frame), fields, "rows")))
             answer = yield post("/v1/source-writes", unlimited=True, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +102,12 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         """
         raised = check_failures(failures) == "raise"
         staged: set[str] = set()
-        versions = self._live_versions(names, staged, computed=True)
+        seen: list[Applied] = []
+        versions = _noted(self._live_versions(names, staged, computed=True), seen)
         bounds = [None if bound is None else times.parse(bound, what) for bound, what in ((start, "start"), (end, "end"))]
         with materialization_reporter(progress) as report:
             done = verbs.materialize_views(self._runtime, versions, bounds[0], bounds[1], report or _silent, staged, check_wait(wait))
-        verbs.catch_up(self._runtime)
+        verbs.catch_up(self._runtime, seen)
         if raised and (error := done.error) is not None:
             raise error
         return done
@@ -118,8 +119,9 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
 
         Returns one result per live version. Raises: NotFound with the nearest names.
         """
-        published = verbs.publish_views(self._runtime, self._live_versions(names), check_flag(full, "full"))
-        verbs.catch_up(self._runtime)
+        versions = list(self._live_versions(names))
+        published = verbs.publish_views(self._runtime, versions, check_flag(full, "full"))
+        verbs.catch_up(self._runtime, versions)
         return published
 
     def verify_online(self, names: str | Sequence[str] | None = None, sample: int | None = None) -> list[OnlineComparison]:
@@ -301,3 +303,10 @@ def read_as(store: FeatureStore, reader: Reader) -> FeatureStore:
 
 def _silent(progress: object) -> None:
     """Ignore progress."""
+
+
+def _noted(versions: Iterable[Applied], seen: list[Applied]) -> Iterator[Applied]:
+    """The versions as they are asked for, each of which is then in `seen`."""
+    for version in versions:
+        seen.append(version)
+        yield version

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from featurestore import FeatureStore, FeatureView, RowFilter, Store, TablePolicy
+from featurestore import FeatureStore, FeatureView, RowFilter, Source, Store, TablePolicy
 from featurestore.access.rights import OPERATOR
 from featurestore.errors import Conflict, Forbidden, NotFound
 from featurestore.pipelines.training_sets.request import TrainingSetRequest
@@ -40,6 +40,7 @@ def identifier(store: Store) -> str:
 
 NEW = FeatureView("new", entity=shop.customer, source=shop.orders, features={"spent": "amount"})
 """A view that is not there yet."""
+PUSHED = [{"customer_id": 1, "at": "2026-01-01T00:00:00Z", "x": 1.0}]
 Verb = tuple[list[str] | None, Callable[[Store], Any]]
 VERBS: dict[str, Verb] = {
     "plan": (["USE ON NAMESPACE features"], lambda store: store.plan(shop.DEFINITIONS)),
@@ -47,6 +48,11 @@ VERBS: dict[str, Verb] = {
     "materialize": (["WRITE ON VIEW customer_orders", "READ ON VIEW customer_orders"], lambda store: store.materialize("customer_orders")),
     "create_table": (["MANAGE ON VIEW t"], lambda store: store.create_table("t", "k", schema={"k": "bigint", "x": "double"})),
     "write_table": (["WRITE ON VIEW spending"], lambda store: store.write_table("spending", [{"k": 1, "x": 2.0}])),
+    "push": (["WRITE ON SOURCE clicks"], lambda store: store.push("clicks", PUSHED)),
+    "write": (
+        ["WRITE ON SOURCE clicks"],
+        lambda store: store.write("clicks", PUSHED),
+    ),
     "history": (CATALOG, lambda store: store.history("customer_orders")),
     "create_training_set": (ADMINISTRATOR, lambda store: store.create_training_set(shop.spine(), [], "churned")),
     "publish": (["MANAGE ON VIEW customer_orders"], lambda store: store.publish("customer_orders")),
@@ -118,6 +124,8 @@ def fill(store: FeatureStore) -> None:
     shop.fill(store)
     shop.add(store, "shop.spine", shop.spine())
     store.create_table("spending", "k", schema={"k": "bigint", "x": "double"})
+    clicks = Source("clicks", schema={"customer_id": "bigint", "at": "timestamptz", "x": "double"}, timestamp="at")
+    store.apply([FeatureView("clicked", entity=shop.customer, source=clicks, features=["x"])])
     build(store)
     store.create_share("partners")
     store.add_to_share("partners", "VIEW customer_orders")

@@ -25,11 +25,11 @@ def test_files_are_pushed_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("b.csv").write_text("user_id,at,event_id\n1,2026-03-01T00:00:00Z,2\n1,2026-03-01T00:00:00Z,3\n")
     assert json.loads(run("push", "clicks", "b.csv", "--json").stdout)["new"] == 1
     pq.write_table(pa.table({"user_id": [1], "event_id": ["4"], "at": pa.array([0], pa.timestamp("us", "UTC"))}), "c.parquet")
-    assert "1 of 1 rows were new; of 0 the id was known" in run("push", "clicks", "c.parquet").stdout
+    assert "1 of 1 row new" in run("push", "clicks", "c.parquet").stdout
     Path("bad.jsonl").write_text("\n".join([*lines, '{"user_id": "x", "at": "2026-03-01", "event_id": "9"}']))
     failed = run("push", "clicks", "bad.jsonl")
     assert failed.exit_code == 1
-    assert "rows 2 to 3 of bad.jsonl were not pushed, and those before them were: row 1 of the frame, column 'user_id'" in failed.stderr
+    assert "bad.jsonl, counted from row 2: rows: row 1 of the frame, column 'user_id'" in failed.stderr
     Path("no.jsonl").write_text("x")
     assert "line 1 of no.jsonl is not JSON" in run("push", "clicks", "no.jsonl").stderr
     assert "cannot be read" in run("push", "clicks", "nowhere.jsonl").stderr

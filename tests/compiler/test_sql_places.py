@@ -44,6 +44,8 @@ TALKS_OF_SQL = {
     "models/prediction_log/spool.py": "a SQLite file of its own, not the engine",
     "pipelines/maintenance/erasure_spool.py": "the SQLite file of models/prediction_log/spool.py, not the engine",
     "pipelines/materialization/materialize.py": "advice to a user",
+    "push/postgres_log.py": "a database of its own, not the engine",
+    "push/sqlite_log.py": "a SQLite file of its own, not the engine",
     "server/requests/governance.py": "description of a field",
     "server/requests/spines.py": "descriptions of fields, and advice",
     "sources/bind.py": "advice to a user",

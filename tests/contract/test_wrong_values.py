@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from featurestore import FeatureLookup, FeatureStore, connect
+from featurestore import FeatureLookup, FeatureStore, FeatureView, Source, connect
 from featurestore.client import RemoteStore
 from featurestore.errors import RequestError
 from featurestore.server.jobs.worker import jobs_path
@@ -22,6 +22,8 @@ Verbs = FeatureStore | RemoteStore
 ROWS = {"service": "plain", "spine": shop.spine().slice(0, 2), "timestamp": "asked_at"}
 STOCK: dict[str, Any] = {"keys": "id", "timestamp": "at", "schema": {"id": "long", "at": "timestamp", "x": "int"}}
 GRID = {"start": "2026-01-01", "end": "2026-01-02", "every": "1d"}
+
+CLICKS = Source("clicks", schema={"customer_id": "bigint", "at": "timestamptz", "x": "double"}, timestamp="at")
 
 TOKEN = "of-an-administrator"
 ARGUMENTS: Mapping[str, dict[str, Any]] = {
@@ -87,6 +89,8 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "archive": {"name": "none", "version": 1, "approver": "ann"},
     "create_table": {"name": "stock", **STOCK},
     "write_table": {"name": "stock", "frame": [{"id": 1, "at": "2026-01-01T00:00:00Z", "x": 1}]},
+    "push": {"source": "clicks", "rows": [{"customer_id": 1, "at": "2026-01-01T00:00:00Z", "x": 1.0}]},
+    "write": {"source": "clicks", "frame": [{"customer_id": 1, "at": "2026-01-01T00:00:00Z", "x": 1.0}]},
     "history": {"table": "shop.orders"},
     "create_training_set": {"frame": [{"customer_id": 1}], "feature_lookups": FeatureLookup("customer_profile", "customer_id")},
 }
@@ -94,7 +98,7 @@ ARGUMENTS: Mapping[str, dict[str, Any]] = {
 
 KINDS = (
     "prediction|table|key column|timestamp column|view|service|training set|feature table|folder or file of definitions|"
-    "registered model|model|version|tag|API key|share|recipient"
+    "registered model|model|version|tag|API key|share|recipient|source"
 )
 UNKNOWN = rf"is a table made by create_table|has 2 live keys already|there is a recipient acme already|\bno ({KINDS}) ['\"]|(view|service)="
 
@@ -111,6 +115,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     # With the first API key, the server asks everybody for credentials.
     with shop.open_shop(tmp_path_factory.mktemp("shop"), token=TOKEN) as store:
         store.create_table("stock", **STOCK)
+        store.apply([FeatureView("clicked", entity=shop.customer, source=CLICKS, features=["x"])])
         yield store
 
 

@@ -1,8 +1,9 @@
 """The thread of a process that brings pushed events online: after its own pushes at once, and what others left within a second."""
 
+import atexit
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from featurestore.dsl.view import FeatureView
 from featurestore.errors import FeatureStoreError
@@ -92,9 +93,12 @@ class Refresher:
             thread = self._thread
         if thread is not None:
             thread.join()
+        atexit.unregister(self.close)
 
     def _start(self) -> None:
         if not self._closed and (self._thread is None or not self._thread.is_alive()):
+            # A process that ends without closing its store must not take the thread's session with it half-way.
+            atexit.register(self.close)
             self._thread = threading.Thread(target=self._work, name="featurestore-fresh", daemon=True)
             self._thread.start()
 
@@ -177,11 +181,15 @@ def _pushed_views(known: Registry) -> Mapping[str, list[tuple[Applied, FeatureVi
     found: dict[str, list[tuple[Applied, FeatureView]]] = {}
     for (kind, _), versions in known.rows.items():
         for applied in versions if kind == "view" else ():
-            source = applied.document.get("source")
-            if isinstance(source, Mapping) and source.get("schema"):
+            if _is_pushed(applied):
                 view = stored_definition.checked_stored_view(applied.name, applied.version, applied.document, applied.columns)
                 found.setdefault(view.source.name, []).append((applied, view))
     return found
+
+
+def _is_pushed(applied: Applied) -> bool:
+    source = applied.document.get("source")
+    return isinstance(source, Mapping) and bool(source.get("schema"))
 
 
 def refresher_of(runtime: Runtime) -> Refresher:
@@ -189,6 +197,7 @@ def refresher_of(runtime: Runtime) -> Refresher:
     return runtime.fresh(lambda: Refresher(runtime))
 
 
-def catch_up(runtime: Runtime) -> None:
-    """Bring what was pushed online again after a publish; see `Refresher.catch_up`."""
-    refresher_of(runtime).catch_up(CATCH_UP_SECONDS)
+def catch_up(runtime: Runtime, published: Iterable[Applied]) -> None:
+    """Bring what was pushed online again after these versions of views were published; see `Refresher.catch_up`."""
+    if any(_is_pushed(applied) for applied in published):
+        refresher_of(runtime).catch_up(CATCH_UP_SECONDS)

@@ -15,6 +15,7 @@ from featurestore.push.lot import make_lot
 from featurestore.records.names import source_name
 from featurestore.records.runtime import Runtime
 from featurestore.values import times
+from featurestore.values.arguments import naming
 from featurestore.values.result import Result
 
 logger = logger_of(__name__)
@@ -64,7 +65,8 @@ def push(runtime: Runtime, source: str | Source, rows: Any) -> Pushed:
 
 def _push(runtime: Runtime, target: PushTarget, rows: Any) -> Pushed:
     source = target.source
-    table = read_pushed(rows, source, max(times.now(), runtime.pushes.latest))
+    with naming("rows"):
+        table = read_pushed(rows, source, max(times.now(), runtime.pushes.latest))
     if not table.num_rows:
         return Pushed(source.name, 0, 0, 0, None, None)
     done = runtime.pushes.append(target.stream, make_lot(table, source.timestamp, source.id))

@@ -47,15 +47,21 @@ class SourceWrite(Result):
     snapshot_id: int | None = field(metadata=SNAPSHOT_ID)
 
 
+def check_source_mode(mode: Any) -> SourceWriteMode:
+    """Check the mode of a write to a source. Raises: RequestError."""
+    for known in MODES:
+        if mode == known:
+            return known
+    raise RequestError(f"mode={brief(mode)} must be one of {', '.join(map(repr, MODES))}", field="mode")
+
+
 def write_source(runtime: Runtime, source: str | Source, frame: Any, mode: str) -> SourceWrite:
     """Write rows to the table of a source with a schema. "append" adds rows, of which those with a known id are left out; "merge" also
     replaces rows that have the same id and other values.
 
     Raises: NotFound; Conflict; RequestError and TypeMismatch naming row and column, with nothing written; LeaseHeld; CommitConflict.
     """
-    checked = next((known for known in MODES if known == mode), None)
-    if checked is None:
-        raise RequestError(f"mode={brief(mode)} must be one of {', '.join(map(repr, MODES))}", field="mode")
+    checked = check_source_mode(mode)
     runtime = runtime.as_operator()
     target = find_target(runtime, source_name(source), fresh=True)
     applied = target.source
