@@ -12,7 +12,7 @@ from featurestore.lakehouse.table import Table
 
 PROBE = "doctor_"
 """The names of these tables begin so."""
-_ROWS = pa.table({"n": [1]})
+_SCHEMA = pa.schema([("n", pa.int64())])
 _TAG = "doctor"
 
 
@@ -38,7 +38,7 @@ def refused_updates(catalog: Catalog, namespace: str) -> list[FeatureStoreError]
         return True
 
     name = f"{namespace}.{PROBE}{uuid.uuid4().hex}"
-    table = tables.create(catalog, name, _ROWS.schema)
+    table = tables.create(catalog, name, _SCHEMA)
     try:
         if ask(lambda: _append(table, "1")) and ask(lambda: _tag(table)):
             # The first snapshot is neither current nor tagged any more.
@@ -51,7 +51,7 @@ def refused_updates(catalog: Catalog, namespace: str) -> list[FeatureStoreError]
 
 
 def _append(table: Table, value: str) -> None:
-    writes.append(table, _ROWS.to_reader(), summary={}, properties={"featurestore.doctor": value})
+    writes.append(table, pa.Table.from_pylist([{"n": 1}], _SCHEMA).to_reader(), summary={}, properties={"featurestore.doctor": value})
 
 
 def _tag(table: Table) -> None:

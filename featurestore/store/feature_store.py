@@ -76,7 +76,10 @@ class FeatureStore(Listings, Governance, AccessVerbs, SharingVerbs, AuditLogVerb
         would still be the same. Returns the applied plan. Raises: CommitConflict naming the concurrent changes.
         """
         shown = isinstance(definitions, verbs.Plan)
-        return verbs.apply_plan(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
+        applied = verbs.apply_plan(self._runtime, definitions if shown else self.plan(definitions), as_shown=shown)
+        # Pushes of this process meet the new schemas at once; other processes look within half a second.
+        self._runtime.push_targets.clear()
+        return applied
 
     @recorded
     def materialize(

@@ -33,3 +33,8 @@ class Recent(Generic[KeyT, ValueT]):
             if len(self._values) > self._limit:
                 self._values.popitem(last=False)
         return value
+
+    def clear(self) -> None:
+        """Keep nothing of what was kept."""
+        with self._lock:
+            self._values.clear()

@@ -33,7 +33,7 @@ pytestmark = VENDOR_WARNINGS
 RECORD = {"customer_id": 3, "basket": 10.0, "asked_at": "2026-03-25T00:00:00Z"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def spooled(world: World) -> str:
     """A registered model whose predictions are logged."""
     models.log_model(world.model, training_set=world.training_set, registered_model_name="spooled", pyfunc_predict_fn="predict_proba")
