@@ -135,11 +135,13 @@ class Author:
         policy = rights.declared_policy(Securable(Kind.VIEW, view.name)) if self._manages(view) else None
         if policy is not None and (policy.masks or policy.rows is not None):
             yield Refusal(title, ADMINISTRATOR, None, "it has masks or a row filter, which other features of its might evade")
-        if view.source.files is not None or view.source.kept:
-            yield Refusal(title, ADMINISTRATOR, None, "it reads files of the store's machine")
+        source = view.source
+        if source.files is not None or source.kept:
+            what = "pushed events" if source.pushed else "files of the store's machine" if source.path is not None else "a database"
+            yield Refusal(title, ADMINISTRATOR, None, f"it reads {what}")
             return
         try:
-            tables = source_tables(view.source)
+            tables = source_tables(source)
         except SqlProblem:
             # The checks of definitions say what is wrong with it; nothing of it is looked at.
             return
