@@ -20,8 +20,9 @@ def build(world: World, name: str) -> Any:
 
 
 def test_one_that_a_model_was_trained_on_is_kept(world: World, logged: Any) -> None:
-    with pytest.raises(Conflict, match=rf"training set {world.training_set.id} cannot be removed: .* trained on it, .*[ :]churn/1\b"):
+    with pytest.raises(Conflict, match=rf"training set {world.training_set.id} cannot be removed: .* trained on it, ") as raised:
         world.store.remove_training_set(world.training_set.id)
+    assert "churn/1" in raised.value.details["models"], "the message names the first few only"
     only_logged = build(world, "only_logged")
     models.log_model(world.model, training_set=only_logged, name="only_logged")
     with pytest.raises(Conflict, match=r"models were trained on it, .*: only_logged"):
